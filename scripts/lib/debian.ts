@@ -1,0 +1,44 @@
+import { runTool } from './process.ts';
+
+/** Every Debian package the tests and benchmarks use, and a file that shows it is there. */
+export const testPackages: readonly { package: string; provides: string }[] = [
+  { package: 'iproute2', provides: '/usr/sbin/ip' },
+  { package: 'iputils-ping', provides: '/usr/bin/ping' },
+  { package: 'etcd-server', provides: '/usr/bin/etcd' },
+  { package: 'etcd-client', provides: '/usr/bin/etcdctl' },
+  { package: 'nftables', provides: '/usr/sbin/nft' },
+  { package: 'strace', provides: '/usr/bin/strace' },
+  { package: 'bird2', provides: '/usr/sbin/bird' },
+];
+
+/**
+ * Installs what is missing of `testPackages`, as root on Debian; starts no service (a policy-rc.d that says no stands in
+ * for the time of the installation). Elsewhere, or with GODWIT_TEST_INSTALL=0, says what is missing and goes on.
+ */
+export async function installTestPackages(): Promise<void> {
+  const missing: string[] = [];
+  for (const p of testPackages) if (!(await Bun.file(p.provides).exists())) missing.push(p.package);
+  if (missing.length === 0) return;
+  const list = missing.join(' ');
+  const able = process.getuid?.() === 0 && (await Bun.file('/usr/bin/apt-get').exists());
+  if (!able || process.env['GODWIT_TEST_INSTALL'] === '0') {
+    console.log(`missing Debian packages, suites that need them are skipped: ${list}`);
+    return;
+  }
+  console.log(`installing Debian packages for the tests (no service is started): ${list}`);
+  const policy = '/usr/sbin/policy-rc.d';
+  const ours = !(await Bun.file(policy).exists());
+  if (ours) {
+    await Bun.write(policy, '#!/bin/sh\nexit 101\n');
+    await runTool(['chmod', '755', policy]);
+  }
+  try {
+    const environment = { DEBIAN_FRONTEND: 'noninteractive' };
+    const install = ['apt-get', 'install', '-y', '-q', '--no-install-recommends', ...missing];
+    await runTool(['apt-get', 'update', '-q'], environment);
+    if ((await runTool(install, environment)) !== 0)
+      console.log('apt-get failed; suites without their peer are skipped');
+  } finally {
+    if (ours) await Bun.file(policy).delete();
+  }
+}
