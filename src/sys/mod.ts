@@ -1,0 +1,6 @@
+/** The only way into the kernel: system calls, file descriptors, sockets, namespaces. `bun:ffi` is used nowhere else. */
+export * from './errno.ts';
+export * from './fd.ts';
+export * from './netns.ts';
+export * from './socket.ts';
+export * from './syscall.ts';
