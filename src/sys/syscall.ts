@@ -12,51 +12,14 @@ const libc = dlopen('libc.so.6', {
 });
 
 // The C calling convention's arguments moved to where the kernel wants them, then the trap.
-const stub =
+const stub = Buffer.from(
   process.arch === 'x64'
     ? // mov rax,rdi; mov rdi,rsi; mov rsi,rdx; mov rdx,rcx; mov r10,r8; mov r8,r9; mov r9,[rsp+8]; syscall; ret
-      Uint8Array.of(
-        0x48,
-        0x89,
-        0xf8,
-        0x48,
-        0x89,
-        0xf7,
-        0x48,
-        0x89,
-        0xd6,
-        0x48,
-        0x89,
-        0xca,
-        0x4d,
-        0x89,
-        0xc2,
-        0x4d,
-        0x89,
-        0xc8,
-        0x4c,
-        0x8b,
-        0x4c,
-        0x24,
-        0x08,
-        0x0f,
-        0x05,
-        0xc3,
-      )
+      '4889f84889f74889d64889ca4d89c24d89c84c8b4c24080f05c3'
     : // mov x8,x0; mov x0,x1; … mov x5,x6; svc #0; ret
-      new Uint8Array(
-        Uint32Array.of(
-          0xaa0003e8,
-          0xaa0103e0,
-          0xaa0203e1,
-          0xaa0303e2,
-          0xaa0403e3,
-          0xaa0503e4,
-          0xaa0603e5,
-          0xd4000001,
-          0xd65f03c0,
-        ).buffer,
-      );
+      'e80300aae00301aae10302aae20303aae30304aae40305aae50306aa010000d4c0035fd6',
+  'hex',
+);
 
 const PROT_READ_WRITE = 3;
 const PROT_READ_EXEC = 5;
@@ -69,61 +32,35 @@ if (libc.symbols.mprotect(page, 4096, PROT_READ_EXEC) !== 0) {
 }
 const trap = CFunction({ ptr: page, args: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'], returns: 'i64_fast' });
 
-/** System call numbers, by architecture. */
-export const NR =
-  process.arch === 'x64'
-    ? ({
-	close: 3,
-	socket: 41,
-	connect: 42,
-	sendto: 44,
-	recvfrom: 45,
-	bind: 49,
-	getsockname: 51,
-	getpeername: 52,
-	setsockopt: 54,
-	getsockopt: 55,
-	fcntl: 72,
-	openat: 257,
-	unshare: 272,
-	setns: 308,
-	bpf: 321,
-	...{
-		mount: 165,
-		umount2: 166,
-		ioctl: 16,
-		flock: 73,
-		fsync: 74,
-		listen: 50,
-		accept4: 288
-	}
-})
-    : ({
-	close: 57,
-	socket: 198,
-	connect: 203,
-	sendto: 206,
-	recvfrom: 207,
-	bind: 200,
-	getsockname: 204,
-	getpeername: 205,
-	setsockopt: 208,
-	getsockopt: 209,
-	fcntl: 25,
-	openat: 56,
-	unshare: 97,
-	setns: 268,
-	...{
-		bpf: 280,
-		mount: 40,
-		umount2: 39,
-		ioctl: 29,
-		flock: 32,
-		fsync: 82,
-		listen: 201,
-		accept4: 242
-	}
-});
+/** System call numbers: [x86-64, arm64]. */
+const numbers = {
+  accept4: [288, 242],
+  bind: [49, 200],
+  bpf: [321, 280],
+  close: [3, 57],
+  connect: [42, 203],
+  fcntl: [72, 25],
+  flock: [73, 32],
+  fsync: [74, 82],
+  getpeername: [52, 205],
+  getsockname: [51, 204],
+  getsockopt: [55, 209],
+  ioctl: [16, 29],
+  listen: [50, 201],
+  mount: [165, 40],
+  openat: [257, 56],
+  recvfrom: [45, 207],
+  sendto: [44, 206],
+  setns: [308, 268],
+  setsockopt: [54, 208],
+  socket: [41, 198],
+  umount2: [166, 39],
+  unshare: [272, 97],
+} as const;
+
+export const NR = Object.fromEntries(
+  Object.entries(numbers).map(([name, [x64, arm64]]) => [name, process.arch === 'x64' ? x64 : arm64]),
+) as Record<keyof typeof numbers, number>;
 
 /** An argument: a number, or a buffer whose address is passed (it must stay referenced until the call returns). */
 export type Argument = number | NodeJS.TypedArray;
