@@ -2,7 +2,7 @@
  * Raw Linux system calls with the error in the return value. A call through libc would leave the error in `errno`, which
  * the runtime may overwrite before it is read; a few bytes of machine code in an executable page avoid that.
  */
-import { CFunction, dlopen, ptr } from 'bun:ffi';
+import { CFunction, dlopen, FFIType, ptr } from 'bun:ffi';
 import { KernelError } from './errno.ts';
 
 const libc = dlopen('libc.so.6', {
@@ -30,7 +30,11 @@ libc.symbols.memcpy(page, ptr(stub), stub.length);
 if (libc.symbols.mprotect(page, 4096, PROT_READ_EXEC) !== 0) {
   throw new Error('the kernel refuses an executable page; godwit needs one for its system calls');
 }
-const trap = CFunction({ ptr: page, args: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'], returns: 'i64_fast' });
+const trap = CFunction({
+  ptr: page,
+  args: ['i64', 'i64', 'i64', 'i64', 'i64', 'i64', 'i64'],
+  returns: FFIType.i64_fast,
+});
 
 /** System call numbers: [x86-64, arm64]. */
 const numbers = {

@@ -1,0 +1,108 @@
+/**
+ * Kernel changes as events. The kernel drops events when a listener is slow (ENOBUFS): then nothing that was told before
+ * can be trusted, `resync` is told, and the listener reads everything anew.
+ */
+import { AF, bindSocket, errno, isErrno, NetworkNamespace, SO, SOL, setOption } from '../sys/mod.ts';
+import { decodeAddress } from './address.ts';
+import type { KernelAddress } from './address.ts';
+import { NETLINK, RTM, RTNLGRP } from './codes.ts';
+import { decodeLink } from './link.ts';
+import type { Link } from './link.ts';
+import { forEachMessage } from './message.ts';
+import { decodeRoute } from './route.ts';
+import type { KernelRoute } from './route.ts';
+import { openNetlink } from './socket.ts';
+
+export type KernelEvent =
+  | { readonly type: 'link'; readonly gone: boolean; readonly link: Link }
+  | { readonly type: 'address'; readonly gone: boolean; readonly address: KernelAddress }
+  | { readonly type: 'route'; readonly gone: boolean; readonly route: KernelRoute }
+  | { readonly type: 'rule' }
+  /** Events were lost. */
+  | { readonly type: 'resync'; readonly reason: string };
+
+export interface MonitorOptions {
+  /** Default: links, addresses, routes and rules of both families. */
+  readonly groups?: readonly (keyof typeof RTNLGRP)[];
+  readonly receiveBufferBytes?: number;
+}
+
+const DEFAULT_GROUPS = [
+  'LINK',
+  'IPV4_IFADDR',
+  'IPV6_IFADDR',
+  'IPV4_ROUTE',
+  'IPV6_ROUTE',
+  'IPV4_RULE',
+  'IPV6_RULE',
+] as const;
+
+function openSubscribed(options: MonitorOptions) {
+  const fd = openNetlink(NETLINK.ROUTE);
+  const bytes = options.receiveBufferBytes ?? 8 << 20;
+  try {
+    setOption(fd, SOL.SOCKET, SO.RCVBUFFORCE, bytes);
+  } catch (error) {
+    if (!isErrno(error, errno.EPERM)) throw error;
+    setOption(fd, SOL.SOCKET, SO.RCVBUF, bytes);
+  }
+  bindSocket(fd, Uint8Array.of(AF.NETLINK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+  for (const group of options.groups ?? DEFAULT_GROUPS)
+    setOption(fd, SOL.NETLINK, NETLINK.ADD_MEMBERSHIP, RTNLGRP[group]);
+  return fd;
+}
+
+function decode(bytes: Uint8Array, tell: (event: KernelEvent) => void): void {
+  forEachMessage(bytes, (header, body) => {
+    if (header.type === RTM.NEWLINK || header.type === RTM.DELLINK) {
+      const link = decodeLink(body);
+      if (link) tell({ type: 'link', gone: header.type === RTM.DELLINK, link });
+    } else if (header.type === RTM.NEWADDR || header.type === RTM.DELADDR) {
+      const address = decodeAddress(body);
+      if (address) tell({ type: 'address', gone: header.type === RTM.DELADDR, address });
+    } else if (header.type === RTM.NEWROUTE || header.type === RTM.DELROUTE) {
+      const route = decodeRoute(body);
+      if (route) tell({ type: 'route', gone: header.type === RTM.DELROUTE, route });
+    } else if (header.type === RTM.NEWRULE || header.type === RTM.DELRULE) tell({ type: 'rule' });
+  });
+}
+
+/** Listens in the namespace this thread is in now, until disposed. `tell` runs on the event loop. */
+export function monitorKernel(tell: (event: KernelEvent) => void, options: MonitorOptions = {}): Disposable {
+  let disposed = false;
+  let current: { end(): void } | undefined;
+
+  // A read error (ENOBUFS) closes the runtime's socket; the next one must be opened in the same namespace.
+  const namespace = NetworkNamespace.current();
+
+  function start(reason?: string): void {
+    const fd = namespace.run(() => openSubscribed(options));
+    const number = fd.release();
+    const opened = Bun.connect({
+      // @ts-expect-error -- `fd` is missing in the runtime's types
+      fd: number,
+      socket: {
+        data: (_socket, data) => {
+          if (!disposed) decode(data, tell);
+        },
+        close: () => {
+          if (!disposed) start('the kernel dropped events (ENOBUFS)');
+        },
+        error: () => {},
+      },
+    });
+    void opened.then((socket) => {
+      current = socket;
+      if (disposed) socket.end();
+      else if (reason !== undefined) tell({ type: 'resync', reason });
+    });
+  }
+  start();
+  return {
+    [Symbol.dispose]: () => {
+      disposed = true;
+      current?.end();
+      namespace[Symbol.dispose]();
+    },
+  };
+}

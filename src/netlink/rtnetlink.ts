@@ -1,0 +1,102 @@
+/** The kernel's routing state of one network namespace, read and changed through one socket. */
+import { NetworkNamespace } from '../sys/mod.ts';
+import type { KernelError } from '../sys/mod.ts';
+import { AF } from '../sys/mod.ts';
+import type { Family } from '../net/mod.ts';
+import { decodeAddress } from './address.ts';
+import type { KernelAddress } from './address.ts';
+import { NETLINK, RTM } from './codes.ts';
+import { decodeLink } from './link.ts';
+import type { Link } from './link.ts';
+import { Batch } from './message.ts';
+import { decodeNeighbour } from './neighbour.ts';
+import type { Neighbour } from './neighbour.ts';
+import { decodeRoute } from './route.ts';
+import type { KernelRoute } from './route.ts';
+import { decodeRule } from './rule.ts';
+import type { Rule } from './rule.ts';
+import { MAX_BATCH, NetlinkSocket } from './socket.ts';
+
+const familyNumber = (family: Family | undefined): number =>
+  family === undefined ? AF.UNSPEC : family === 4 ? AF.INET : AF.INET6;
+
+export class Rtnetlink implements Disposable {
+  private readonly socket: NetlinkSocket;
+
+  constructor() {
+    this.socket = new NetlinkSocket(NETLINK.ROUTE);
+  }
+
+  /** Opened in that namespace; the calling thread stays where it is. */
+  static in(namespace: NetworkNamespace): Rtnetlink {
+    return namespace.run(() => new Rtnetlink());
+  }
+
+  links(): Link[] {
+    const build = (batch: Batch) => void batch.u32(0).u32(0).u32(0).u32(0);
+    return this.socket.dump(RTM.GETLINK, 'dump links', build, (_type, body) => decodeLink(body));
+  }
+
+  /** The link of that name, from a fresh dump of all of them. */
+  link(name: string): Link | undefined {
+    return this.links().find((link) => link.name === name);
+  }
+
+  addresses(family?: Family): KernelAddress[] {
+    const build = (batch: Batch) => void batch.u8(familyNumber(family)).u8(0).u8(0).u8(0).u32(0);
+    return this.socket.dump(RTM.GETADDR, 'dump addresses', build, (_type, body) => decodeAddress(body));
+  }
+
+  /** The routes of one table of one family; with `protocol` only those of that owner (the kernel filters). */
+  routes(family: Family, filter: { table?: number; protocol?: number } = {}): KernelRoute[] {
+    const build = (batch: Batch) => {
+      batch.u8(familyNumber(family)).u8(0).u8(0).u8(0);
+      batch
+        .u8(filter.table ?? 0)
+        .u8(filter.protocol ?? 0)
+        .u8(0)
+        .u8(0)
+        .u32(0);
+    };
+    return this.socket.dump(RTM.GETROUTE, 'dump routes', build, (_type, body) => decodeRoute(body));
+  }
+
+  neighbours(family?: Family): Neighbour[] {
+    const build = (batch: Batch) => void batch.u8(familyNumber(family)).u8(0).u16(0).u32(0).u16(0).u8(0).u8(0);
+    return this.socket.dump(RTM.GETNEIGH, 'dump neighbours', build, (_type, body) => decodeNeighbour(body));
+  }
+
+  /** Forwarding database entries of bridges and VXLAN devices. */
+  forwarding(): Neighbour[] {
+    const build = (batch: Batch) => void batch.u8(AF.BRIDGE).u8(0).u16(0).u32(0).u16(0).u8(0).u8(0);
+    return this.socket.dump(RTM.GETNEIGH, 'dump forwarding entries', build, (_type, body) => decodeNeighbour(body));
+  }
+
+  rules(family: Family): Rule[] {
+    const build = (batch: Batch) => void batch.u8(familyNumber(family)).u8(0).u8(0).u8(0).u32(0).u32(0);
+    return this.socket.dump(RTM.GETRULE, 'dump rules', build, (_type, body) => decodeRule(body));
+  }
+
+  /** Runs the requests that `build` writes; throws the first refusal after all have run. */
+  change(build: (batch: Batch) => void): void {
+    const batch = new Batch();
+    build(batch);
+    this.socket.request(batch);
+  }
+
+  /** One request an item, in batches; gives one entry an item: undefined, or what the kernel refused. */
+  changeEach<T>(items: readonly T[], build: (batch: Batch, item: T) => void): (KernelError | undefined)[] {
+    const results: (KernelError | undefined)[] = [];
+    const batch = new Batch();
+    for (let at = 0; at < items.length; at += MAX_BATCH) {
+      batch.reset();
+      for (const item of items.slice(at, at + MAX_BATCH)) build(batch, item);
+      for (const result of this.socket.execute(batch)) results.push(result);
+    }
+    return results;
+  }
+
+  [Symbol.dispose](): void {
+    this.socket[Symbol.dispose]();
+  }
+}

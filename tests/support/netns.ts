@@ -1,0 +1,72 @@
+import { spawnSync } from 'node:child_process';
+import { createNetworkNamespace, removeNetworkNamespace } from '../../src/sys/mod.ts';
+import type { NetworkNamespace } from '../../src/sys/mod.ts';
+
+/**
+ * Namespaces of one test file, named `gw<pid>-<name>` under /run/netns so that `ip netns exec` works on them; all go
+ * when the file's process ends, however it ends short of SIGKILL (the next run sweeps those).
+ */
+export class TestNamespaces implements Disposable {
+  private readonly made = new Map<string, NetworkNamespace>();
+  private readonly tag = `gw${process.pid}`;
+
+  constructor() {
+    process.on('exit', () => this[Symbol.dispose]());
+  }
+
+  /** The name `ip netns` knows it by. */
+  name(short: string): string {
+    return `${this.tag}-${short}`;
+  }
+
+  path(short: string): string {
+    return `/run/netns/${this.name(short)}`;
+  }
+
+  add(short: string): NetworkNamespace {
+    const namespace = createNetworkNamespace(this.path(short));
+    this.made.set(short, namespace);
+    return namespace;
+  }
+
+  remove(short: string): void {
+    this.made.get(short)?.[Symbol.dispose]();
+    this.made.delete(short);
+    removeNetworkNamespace(this.path(short));
+  }
+
+  /** Runs a program inside; gives its standard output, throws with its words when it fails. */
+  run(short: string, ...command: string[]): string {
+    return run('ip', 'netns', 'exec', this.name(short), ...command);
+  }
+
+  /** Like `run`, and gives the exit status instead of throwing. */
+  status(short: string, ...command: string[]): number {
+    return spawnSync('ip', ['netns', 'exec', this.name(short), ...command], { stdio: 'ignore' }).status ?? -1;
+  }
+
+  [Symbol.dispose](): void {
+    for (const short of [...this.made.keys()]) this.remove(short);
+  }
+}
+
+export function run(...command: string[]): string {
+  const result = spawnSync(command[0]!, command.slice(1), { encoding: 'utf8', timeout: 60_000 });
+  if (result.status !== 0) throw new Error(`${command.join(' ')}: ${result.stderr}${result.stdout}`);
+  return result.stdout;
+}
+
+/** Polls until `condition` gives something true; throws with `what` after `timeoutMs`. */
+export async function until<T>(
+  what: string,
+  condition: () => T | Promise<T>,
+  timeoutMs = 10_000,
+): Promise<NonNullable<T>> {
+  const end = performance.now() + timeoutMs;
+  for (;;) {
+    const value = await condition();
+    if (value !== undefined && value !== null && value !== false) return value;
+    if (performance.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await Bun.sleep(10);
+  }
+}
