@@ -17,7 +17,6 @@ export interface DecisionOptions {
 export const decisionSteps = [
   'only-path',
   'next-hop-unreachable',
-  'stale-llgr',
   'weight',
   'local-pref',
   'local-route',

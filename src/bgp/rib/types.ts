@@ -4,7 +4,7 @@
  * speaker owns sockets and timers and calls this.
  */
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
-import type { RouteAttributes } from './attributes.ts';
+import type { PathAttributes, ProtocolError, SessionContext } from '../wire/mod.ts';
 import type { DecisionOptions, DecisionReason } from './decide.ts';
 
 /** A neighbour's handle, small and dense; 0 is this speaker itself (`announce`). Used again after `removePeer`. */
@@ -15,7 +15,7 @@ export const localPeer = 0 as PeerId;
 
 /** What a policy may look at besides the attributes. */
 export interface PolicyRoute {
-  readonly attributes: RouteAttributes;
+  readonly attributes: PathAttributes;
   readonly family: Family;
   /** Absent when the policy said that it does not look at the prefix. */
   readonly prefix?: Prefix;
@@ -27,13 +27,15 @@ export interface PolicyRoute {
 export type PolicyVerdict =
   | { readonly accept: false; readonly reason: string }
   /** The same object as given when nothing was changed. */
-  | { readonly accept: true; readonly attributes: RouteAttributes };
+  | { readonly accept: true; readonly attributes: PathAttributes };
 
 /** An import or export policy, ready to run. Compared by identity: one object shared by peers lets them share work. */
 export interface RoutePolicy {
   readonly name: string;
   /** Whether the verdict depends on the prefix. If not, it runs once per attribute set. */
   readonly perPrefix: boolean;
+  /** Nothing passes: neighbours with it as export policy cost nothing. */
+  readonly rejectsAll?: boolean;
   apply(route: PolicyRoute): PolicyVerdict;
 }
 
@@ -93,18 +95,12 @@ export interface PeerConfig {
 /** What a session agreed on, known when it is Established. */
 export interface PeerSession {
   /** The peer's BGP Identifier. */
-  readonly routerId: IpAddress;
+  readonly routerId: number;
+  readonly context: SessionContext;
   /** Next hop self, by family. Absent: this family cannot be announced with our own address. */
   readonly localAddress: { readonly [F in Family]?: IpAddress };
   /** fe80:: address of ours on a link shared with an IPv6 neighbour (RFC 2545 §3). */
   readonly localLinkLocal?: IpAddress;
-  readonly families: readonly Family[];
-  /** RFC 6793: both sides know 4-octet AS numbers. */
-  readonly fourOctetAs: boolean;
-  /** Largest message the neighbour takes: 4096, or 65535 with RFC 8654. */
-  readonly maxMessage: number;
-  /** RFC 8950 for IPv4 unicast: IPv4 routes with IPv6 next hops, both directions. */
-  readonly extendedNextHop?: boolean;
 }
 
 // ------------------------------------------------------------------------------------------------------------ input
@@ -114,19 +110,13 @@ export type ReceiveResult =
   | { readonly kind: 'ok' }
   /** RFC 7606: attributes were bad; their routes were treated as withdrawn, or the attribute was dropped. */
   | { readonly kind: 'withdrawn' | 'discarded'; readonly reason: string }
-  | {
-      readonly kind: 'reset';
-      readonly code: number;
-      readonly subcode: number;
-      readonly data: Uint8Array;
-      readonly reason: string;
-    };
+  | { readonly kind: 'reset'; readonly error: ProtocolError };
 
 /** A route of this speaker. */
 export interface LocalRoute {
   readonly prefix: Prefix;
   /** Defaults: origin IGP, empty path, next hop self. */
-  readonly attributes?: Partial<RouteAttributes>;
+  readonly attributes?: Partial<PathAttributes>;
   readonly weight?: number;
 }
 
@@ -178,9 +168,9 @@ export interface PeerCounters {
 /** A path of a prefix, for people and for the FIB. */
 export interface PathView {
   readonly peer: PeerId;
-  readonly attributes: RouteAttributes;
+  readonly attributes: PathAttributes;
   /** As received, before the import policy; the same object when the policy changed nothing. */
-  readonly received: RouteAttributes;
+  readonly received: PathAttributes;
   readonly state: 'best' | 'multipath' | 'valid' | 'unreachable' | 'rejected' | 'invalid';
   readonly stale: boolean;
   /** Which step of the decision set it apart from the best path (for the best: from the runner-up). */
@@ -206,7 +196,7 @@ export interface RouteQuery {
 /** A route as one neighbour was told it. */
 export interface AdvertisedView {
   readonly prefix: Prefix;
-  readonly attributes: RouteAttributes;
+  readonly attributes: PathAttributes;
   readonly from: PeerId;
 }
 
@@ -232,9 +222,9 @@ export interface BestFeed {
 
 export interface RibOptions {
   readonly localAs: number;
-  readonly routerId: IpAddress;
+  readonly routerId: number;
   /** RFC 4456 cluster identifier; the router id unless set. */
-  readonly clusterId?: IpAddress;
+  readonly clusterId?: number;
   readonly decision?: Partial<DecisionOptions>;
   readonly resolver: NextHopResolver;
   readonly events: RibEvents;
