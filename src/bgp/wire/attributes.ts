@@ -1,39 +1,183 @@
 /**
- * Path attributes (RFC 4271 §5): a block of octets to `PathAttributes` and back. Decoding runs once per distinct block,
- * encoding once per attribute set and peer group.
+ * Path attributes (RFC 4271 §5) from a block of octets, with the error handling of RFC 7606. This module walks the block
+ * and weighs the faults; what is right for each attribute stands in `attribute-rules.ts`. Runs once per distinct block.
  */
-import type { AfiSafi } from './iana.ts';
-import type { AttributeOutcome, PathAttributes, RouteSource, SessionContext } from './types.ts';
+import { mergeAs4Path } from './as-path.ts';
+import { AttributeCursor } from './attribute-cursor.ts';
+import { type AttributeDraft, attributeRules, emptyDraft, type RuleInput, type Treatment } from './attribute-rules.ts';
+import { AS_TRANS, AttributeFlag, AttributeType, ErrorCode, UpdateError } from './iana.ts';
+import { protocolError } from './notification.ts';
+import {
+  type AttributeFault,
+  type AttributeOutcome,
+  type PathAttributes,
+  type ProtocolError,
+  RouteSource,
+  type SessionContext,
+} from './types.ts';
 
-/** Decodes and validates the block `bytes[start, end)` of `UpdateView.block(source)`; nothing in the result aliases it. */
-export function decodeAttributes(
-  _bytes: Uint8Array,
-  _start: number,
-  _end: number,
-  _source: RouteSource,
-  _context: SessionContext,
-): AttributeOutcome {
-  throw new Error('coming with the next merge');
-}
-
-/** An attribute set ready to be sent with routes of one family; immutable, shared by all peers of a group. */
-export interface EncodedAttributes {
-  readonly family: AfiSafi;
-  /** All attributes but MP_REACH_NLRI, ordered by type. */
-  readonly octets: Uint8Array;
-  /** AFI, SAFI, next hop and reserved octet of MP_REACH_NLRI; undefined when the routes go into the NLRI field. */
-  readonly mpReach: Uint8Array | undefined;
-}
+/** A bound on what one bad message can make us remember and log. */
+const MAX_FAULTS = 16;
+const MAX_NOTIFICATION_DATA = 4000;
 
 /**
- * IPv4 unicast with an IPv4 next hop goes into NEXT_HOP and the NLRI field, everything else into MP_REACH_NLRI. For a peer
- * without four-octet AS numbers AS_TRANS, AS4_PATH and AS4_AGGREGATOR are made (RFC 6793 §4.2.2). Says nothing about policy:
- * what may not be sent (LOCAL_PREF to an external peer …) must be gone from `attributes`.
+ * Decodes and validates the block `bytes[start, end)` of `UpdateView.block(source)`; nothing in the result aliases it.
+ * With `RouteSource.None` only the faults matter: the attributes given then are not those of any route.
  */
-export function encodeAttributes(
-  _attributes: PathAttributes,
-  _family: AfiSafi,
-  _context: SessionContext,
-): EncodedAttributes {
-  throw new Error('coming with the next merge');
+export function decodeAttributes(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  source: RouteSource,
+  context: SessionContext,
+): AttributeOutcome {
+  const judge = new Judge();
+  const draft = emptyDraft();
+  const seen = new Set<number>();
+  const cursor = new AttributeCursor(bytes, start, end);
+  while (cursor.next()) {
+    const { type, flags } = cursor;
+    if (type === AttributeType.MpUnreachNlri) continue; // `UpdateView` has dealt with it
+    if (seen.has(type)) {
+      // RFC 7606 §3 g; a second MP_REACH_NLRI never gets here
+      judge.fault(type, 'attribute-discard', 'it stands there again');
+      continue;
+    }
+    seen.add(type);
+    const input: RuleInput = { bytes, start: cursor.valueStart, end: cursor.valueEnd, source, context };
+    const rule = attributeRules[type];
+    if (!rule) readUnknown(judge, draft, input, cursor);
+    else {
+      const ignored = rule.ignored?.(input);
+      if (ignored !== undefined) {
+        if (type === AttributeType.As4Path || type === AttributeType.As4Aggregator) {
+          judge.fault(type, 'attribute-discard', ignored);
+        }
+        continue;
+      }
+      const wrongFlags = (flags & (AttributeFlag.Optional | AttributeFlag.Transitive)) !== rule.flags;
+      if (wrongFlags) judge.fault(type, 'treat-as-withdraw', `flags 0x${flags.toString(16)}`);
+      else if (rule.internalOnly && context.peerType === 'external') {
+        judge.fault(type, 'attribute-discard', 'only internal peers may send it');
+      } else {
+        const fault = rule.read(draft, input);
+        if (fault) {
+          judge.fault(type, fault.treatment, fault.reason);
+          if (fault.subcode !== undefined) judge.reset(fault.subcode, bytes.subarray(cursor.start, cursor.valueEnd));
+        } else if (flags & AttributeFlag.Partial && rule.flags & AttributeFlag.Optional) {
+          draft.partial |= 1 << (type & 31);
+        }
+      }
+    }
+  }
+  if (cursor.overrun !== undefined) judge.fault(0, 'treat-as-withdraw', cursor.overrun);
+  mergeFourOctet(draft, context);
+  return judge.verdict(draft, source, seen);
 }
+
+/** RFC 4271 §5, §6.3: what is unknown and optional is passed on if transitive, else left out; the rest is fatal. */
+function readUnknown(judge: Judge, draft: AttributeDraft, input: RuleInput, cursor: AttributeCursor): void {
+  const { type, flags } = cursor;
+  if ((flags & AttributeFlag.Optional) === 0) {
+    judge.fault(type, 'session-reset', 'not known, and well-known by its flags');
+    judge.reset(UpdateError.UnrecognizedWellKnown, input.bytes.subarray(cursor.start, cursor.valueEnd));
+  } else if (flags & AttributeFlag.Transitive) {
+    const kept = flags & ~AttributeFlag.ExtendedLength;
+    draft.unknown.push({ type, flags: kept, value: input.bytes.slice(input.start, input.end) });
+  }
+}
+
+/** RFC 6793 §4.2.3. */
+function mergeFourOctet(draft: AttributeDraft, context: SessionContext): void {
+  if (context.fourOctetAs) return;
+  const { aggregator, as4Aggregator } = draft;
+  if (aggregator && as4Aggregator) {
+    // somebody on the way replaced AGGREGATOR without knowing its companions: both are out of date
+    if (aggregator.asn !== AS_TRANS) return;
+    draft.aggregator = as4Aggregator;
+  }
+  if (draft.asPath && draft.as4Path) draft.asPath = mergeAs4Path(draft.asPath, draft.as4Path);
+}
+
+const severity: Record<Treatment, number> = { 'attribute-discard': 1, 'treat-as-withdraw': 2, 'session-reset': 3 };
+
+/** Collects faults; the severest treatment wins, RFC 7606 §3 h. */
+class Judge {
+  private readonly faults: AttributeFault[] = [];
+  private worst: Treatment | undefined;
+  private notification: ProtocolError | undefined;
+
+  fault(type: number, treatment: Treatment, what: string): void {
+    const worse = this.worst === undefined || severity[treatment] > severity[this.worst];
+    if (worse) this.worst = treatment;
+    const name = type === 0 ? 'path attributes' : (attributeRules[type]?.name ?? `attribute ${type}`);
+    // the fault that decides is kept whatever came before it
+    if (this.faults.length >= MAX_FAULTS && !worse) return;
+    if (this.faults.length >= MAX_FAULTS) this.faults.pop();
+    this.faults.push({ type, treatment, reason: `${name}: ${what}` });
+  }
+
+  /** What to send if the session is reset: the first reason given stays. */
+  reset(subcode: number, data: Uint8Array): void {
+    const reason = `bad UPDATE: ${this.faults.at(-1)?.reason ?? 'attributes'}`;
+    this.notification ??= protocolError(
+      ErrorCode.UpdateMessage,
+      subcode,
+      reason,
+      data.subarray(0, MAX_NOTIFICATION_DATA),
+    );
+  }
+
+  verdict(draft: AttributeDraft, source: RouteSource, seen: ReadonlySet<number>): AttributeOutcome {
+    if (source !== RouteSource.None) this.requireMandatory(draft, source, seen);
+    else if (this.worst === 'treat-as-withdraw') {
+      // RFC 7606 §5.2: without reachable routes in sight we may have missed them, so nothing less will do
+      this.fault(0, 'session-reset', 'an error in a message without routes');
+      this.reset(UpdateError.MalformedAttributeList, new Uint8Array(0));
+    }
+    const faults = this.faults;
+    if (this.worst === 'session-reset') {
+      const fallback = protocolError(ErrorCode.UpdateMessage, UpdateError.MalformedAttributeList, 'bad UPDATE');
+      return { treatment: 'session-reset', error: this.notification ?? fallback, faults };
+    }
+    if (this.worst === 'treat-as-withdraw') return { treatment: 'treat-as-withdraw', faults };
+    const attributes = finished(draft);
+    return this.worst === undefined
+      ? { treatment: 'ok', attributes }
+      : { treatment: 'attribute-discard', attributes, faults };
+  }
+
+  /** RFC 7606 §3 d. One that was there and bad has been judged already. */
+  private requireMandatory(draft: AttributeDraft, source: RouteSource, seen: ReadonlySet<number>): void {
+    const missing = (type: AttributeType) => {
+      if (!seen.has(type)) this.fault(type, 'treat-as-withdraw', 'missing');
+    };
+    if (draft.origin === undefined) missing(AttributeType.Origin);
+    if (draft.asPath === undefined) missing(AttributeType.AsPath);
+    if (draft.nextHop === undefined) {
+      missing(source === RouteSource.MpReach ? AttributeType.MpReachNlri : AttributeType.NextHop);
+    }
+  }
+}
+
+function finished(draft: AttributeDraft): PathAttributes {
+  return {
+    origin: draft.origin ?? 0,
+    asPath: draft.asPath ?? [],
+    nextHop: draft.nextHop ?? noNextHop,
+    med: draft.med,
+    localPref: draft.localPref,
+    atomicAggregate: draft.atomicAggregate,
+    aggregator: draft.aggregator,
+    communities: draft.communities,
+    originatorId: draft.originatorId,
+    clusterList: draft.clusterList,
+    extendedCommunities: draft.extendedCommunities,
+    largeCommunities: draft.largeCommunities,
+    unknown: draft.unknown.length > 1 ? draft.unknown.sort((a, b) => a.type - b.type) : draft.unknown,
+    partial: draft.partial,
+  };
+}
+
+/** For messages without routes only; a route without a next hop is withdrawn. */
+const noNextHop = { address: new Uint8Array(4), linkLocal: undefined };

@@ -11,11 +11,33 @@ export function mpNextHopLengthValid(family: AfiSafi, length: number, context: S
   return length === 4 || (context.extendedNextHop.has(family) && (length === 16 || length === 32));
 }
 
-/** From 4, 16 or 32 octets. */
-export function nextHopFromOctets(octets: Uint8Array): NextHop {
-  if (octets.length < 32) return { address: octets.slice(), linkLocal: undefined };
-  return { address: octets.slice(0, 16), linkLocal: octets.slice(16, 32) };
+/**
+ * The next hop in `octets` (4, 16 or 32 of them); undefined when it is no address of a host. Of the pair of RFC 2545
+ * senders leave one half unspecified, or put the link-local address into the first: what is usable is used.
+ */
+export function decodeNextHop(octets: Uint8Array): NextHop | undefined {
+  if (octets.length < 32) {
+    return isHostAddress(octets) ? { address: octets.slice(), linkLocal: undefined } : undefined;
+  }
+  const first = octets.slice(0, 16);
+  const second = octets.slice(16, 32);
+  const linkLocal = isLinkLocal(second) ? second : undefined;
+  if (isHostAddress(first)) return { address: first, linkLocal };
+  return linkLocal && first.every((b) => b === 0) ? { address: linkLocal, linkLocal: undefined } : undefined;
 }
+
+/** Not unspecified, not loopback, not multicast, not broadcast (RFC 4271 §6.3: "a valid IP host address"). */
+function isHostAddress(octets: Uint8Array): boolean {
+  if (octets.length === 4) {
+    const first = octets[0]!;
+    return first !== 0 && first !== 127 && (first < 224 || first > 239) && !octets.every((b) => b === 0xff);
+  }
+  if (octets[0] === 0xff) return false;
+  for (let i = 0; i < 15; i++) if (octets[i] !== 0) return true;
+  return octets[15]! > 1;
+}
+
+const isLinkLocal = (octets: Uint8Array): boolean => octets[0] === 0xfe && (octets[1]! & 0xc0) === 0x80;
 
 export function sameNextHop(a: NextHop, b: NextHop): boolean {
   return sameOctets(a.address, b.address) && sameOctets(a.linkLocal, b.linkLocal);
