@@ -1,0 +1,116 @@
+/**
+ * List, then watch, for ever. Whatever goes wrong (a lost connection, compaction, a watch that skips or shuffles
+ * events), the answer is the same: list again, tell the difference, watch from the list's revision. So there is no gap
+ * to close and nothing flaps; and since a list is made every few minutes anyway, what a faulty watch lost in silence is
+ * found as well.
+ */
+import { messageOf, sleep, systemClock } from '../../base/mod.ts';
+import type { Backoff, Clock } from '../../base/mod.ts';
+import { DatastoreError } from '../datastore.ts';
+import type { Datastore, Update } from '../datastore.ts';
+import { Picture } from './picture.ts';
+
+export interface FollowOptions {
+  readonly backoff: Backoff;
+  readonly reconcileMs: number;
+  readonly distrustMs: number;
+  readonly clock?: Clock;
+}
+
+export async function* follow(
+  store: Pick<Datastore, 'list' | 'watch' | 'name'>,
+  prefix: string,
+  signal: AbortSignal,
+  options: FollowOptions,
+): AsyncGenerator<Update> {
+  const { backoff, reconcileMs, distrustMs, clock = systemClock } = options;
+  const picture = new Picture();
+  let stale = false;
+  let olderSince: number | undefined;
+  while (!signal.aborted) {
+    let failure: string | undefined;
+    try {
+      const { kvs, revision } = await store.list(prefix);
+      if (signal.aborted) return;
+      const older = revision < picture.revision;
+      if (older) olderSince ??= clock.now();
+      else olderSince = undefined;
+      if (olderSince !== undefined && clock.now() - olderSince < distrustMs) {
+        const text = `it is at revision ${revision}, ${picture.revision} was seen before`;
+        throw new DatastoreError('unavailable', `datastore ${store.name}: list ${prefix}: a stale answer: ${text}`);
+      }
+      // for so long, this is no replica catching up: the store was restored or made anew
+      if (older) picture.distrustRevisions();
+      olderSince = undefined;
+      yield* picture.list(kvs, revision);
+      yield { type: 'inSync', revision };
+      stale = false;
+      const started = clock.now();
+      using phase = new Phase(signal, reconcileMs, clock);
+      try {
+        yield* watchPhase(store, prefix, picture, revision + 1, phase);
+      } finally {
+        if (clock.now() - started > LIVED_WELL_MS) backoff.reset();
+      }
+      if (phase.over) continue;
+    } catch (error) {
+      if (signal.aborted) return;
+      // compaction is no trouble with the store: what was told is as good as before, until the list that comes now
+      if (!(error instanceof DatastoreError && error.kind === 'compacted')) failure = messageOf(error);
+    }
+    if (failure !== undefined && !stale) {
+      stale = true;
+      yield { type: 'stale', reason: failure };
+    }
+    await sleep(backoff.next(), signal, clock);
+  }
+}
+
+/** A watch that lived longer shows that the store works; the next failure is a new one. */
+const LIVED_WELL_MS = 5_000;
+
+/** Ends with the phase, or early when the watch turns out to be unreliable. */
+async function* watchPhase(
+  store: Pick<Datastore, 'watch'>,
+  prefix: string,
+  picture: Picture,
+  startRevision: number,
+  phase: Phase,
+): AsyncGenerator<Update> {
+  for await (const batch of store.watch(prefix, startRevision, phase.signal)) {
+    let unreliable = false;
+    for (const event of batch.events) {
+      const { update, suspect } = picture.event(event);
+      if (update) yield update;
+      unreliable ||= suspect;
+    }
+    if (unreliable) return;
+  }
+}
+
+/** The time between two lists: a signal that aborts with `outer` or after `ms`. */
+class Phase implements Disposable {
+  private readonly controller = new AbortController();
+  private readonly outer: AbortSignal;
+  private readonly timer: Disposable;
+  private readonly stop = (): void => this.controller.abort();
+
+  constructor(outer: AbortSignal, ms: number, clock: Clock) {
+    this.outer = outer;
+    this.timer = clock.after(ms, this.stop);
+    outer.addEventListener('abort', this.stop);
+  }
+
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  get over(): boolean {
+    return this.controller.signal.aborted;
+  }
+
+  [Symbol.dispose](): void {
+    this.timer[Symbol.dispose]();
+    this.outer.removeEventListener('abort', this.stop);
+  }
+}
