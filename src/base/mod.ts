@@ -6,3 +6,4 @@ export * from './delta.ts';
 export * from './error.ts';
 export * from './log.ts';
 export * from './result.ts';
+export * from './wakeup.ts';

@@ -1,0 +1,4 @@
+/** The writers of kernel state, one for each kind: routes, bridges, endpoints, masquerading. */
+export * from './routes/kernel.ts';
+export * from './routes/fake.ts';
+export * from './routes/reconciler.ts';

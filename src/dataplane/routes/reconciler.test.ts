@@ -1,0 +1,154 @@
+import { beforeEach, describe, expect, test } from 'bun:test';
+import { ManualClock } from '../../base/mod.ts';
+import type { Route } from '../../desired/mod.ts';
+import { ip, prefix } from '../../net/mod.ts';
+import { IFF, kernelRoute, RTPROT } from '../../netlink/mod.ts';
+import type { KernelRoute, Link } from '../../netlink/mod.ts';
+import { errno } from '../../sys/mod.ts';
+import { FakeRouteKernel } from './fake.ts';
+import { ROUTE_PROTOCOL, RouteReconciler } from './reconciler.ts';
+
+const link = (index: number, name: string, up = true): Link => ({
+  ...{ index, name, flags: up ? IFF.UP : 0, mtu: 1500, hardwareType: 1, address: undefined, master: 0, link: 0 },
+  ...{ linkNamespace: undefined, kind: '', alias: '' },
+});
+
+const route = (destination: string, via: string, more: Partial<Route> = {}): Route => ({
+  ...{
+    destination: prefix(destination),
+    class: 'lease',
+    type: 'unicast',
+    nextHops: [{ via: ip(via), device: 'eth0' }],
+  },
+  ...more,
+});
+
+const inKernel = (destination: string, via: string, more: Partial<KernelRoute> = {}): KernelRoute => ({
+  ...kernelRoute({
+    destination: prefix(destination),
+    protocol: ROUTE_PROTOCOL,
+    nextHops: [{ gateway: ip(via), index: 2 }],
+  }),
+  ...more,
+});
+
+let kernel: FakeRouteKernel;
+let reconciler: RouteReconciler;
+beforeEach(() => {
+  kernel = new FakeRouteKernel();
+  kernel.linkList = [link(1, 'lo'), link(2, 'eth0')];
+  reconciler = new RouteReconciler({ kernel, clock: new ManualClock() });
+});
+
+describe('route reconciler', () => {
+  test('after a restart, what is wanted and there is left untouched; what is stale waits for every producer', async () => {
+    kernel.table = [inKernel('10.244.1.0/24', '10.168.0.3'), inKernel('10.244.9.0/24', '10.168.0.9')];
+    reconciler.expect('bgp');
+    reconciler.setDesired('lease', [route('10.244.1.0/24', '10.168.0.3')]);
+    reconciler.markInSync('lease');
+    await reconciler.pass();
+    expect(kernel.log).toEqual([]);
+    reconciler.markInSync('bgp');
+    await reconciler.pass();
+    expect(kernel.log.map((w) => [w.op, w.route.destination])).toEqual([['delete', prefix('10.244.9.0/24')]]);
+  });
+
+  test('a changed next hop is replaced in place', async () => {
+    kernel.table = [inKernel('10.244.1.0/24', '10.168.0.3')];
+    reconciler.setDesired('lease', [route('10.244.1.0/24', '10.168.0.4')]);
+    await reconciler.pass();
+    expect(kernel.log.map((w) => w.op)).toEqual(['replace']);
+    expect(kernel.table[0]?.nextHops[0]?.gateway).toBe(ip('10.168.0.4'));
+  });
+
+  test('a foreign route is a conflict, is never written over, and the wanted one comes when it goes', async () => {
+    const foreign = inKernel('10.244.1.0/24', '10.168.0.99', { protocol: RTPROT.STATIC });
+    kernel.table = [foreign];
+    reconciler.setDesired('lease', [route('10.244.1.0/24', '10.168.0.3')]);
+    reconciler.markInSync('lease');
+    for (let i = 0; i < 3; i++) await reconciler.pass();
+    expect(kernel.log).toEqual([]);
+    expect(reconciler.status().problems).toMatchObject([{ kind: 'conflict' }]);
+    kernel.table = [];
+    reconciler.refresh();
+    await reconciler.pass();
+    expect(reconciler.status()).toMatchObject({ installed: 1, problems: [] });
+  });
+
+  test('a conflict that only the write shows is not fought over either', async () => {
+    reconciler.setDesired('lease', [route('10.244.1.0/24', '10.168.0.3')]);
+    reconciler.plan();
+    kernel.table = [inKernel('10.244.1.0/24', '10.168.0.99', { protocol: RTPROT.STATIC })];
+    for (let i = 0; i < 5; i++) await reconciler.pass();
+    expect(kernel.log.length).toBe(1);
+    expect(reconciler.status().problems).toMatchObject([{ kind: 'conflict' }]);
+  });
+
+  test('one refused route stops no other and is tried again', async () => {
+    kernel.refuse = (write) => (write.route.destination === '10.244.2.0/24' ? errno.ENETUNREACH : undefined);
+    reconciler.setDesired(
+      'lease',
+      [1, 2, 3].map((n) => route(`10.244.${n}.0/24`, '10.168.0.3')),
+    );
+    expect(await reconciler.pass()).toBe(true);
+    expect(reconciler.status()).toMatchObject({ wanted: 3, installed: 2 });
+    expect(reconciler.status().problems).toMatchObject([
+      { kind: 'refused', reason: expect.stringContaining('ENETUNREACH') },
+    ]);
+    kernel.refuse = () => undefined;
+    expect(await reconciler.pass()).toBe(false);
+    expect(reconciler.status()).toMatchObject({ installed: 3, problems: [] });
+  });
+
+  test('the better class wins, and the other takes over when it goes', async () => {
+    reconciler.setDesired('lease', [route('10.244.1.0/24', '10.168.0.3')]);
+    reconciler.setDesired('bgp', [route('10.244.1.0/24', '10.168.0.4', { class: 'bgp' })]);
+    await reconciler.pass();
+    expect(kernel.table[0]?.nextHops[0]?.gateway).toBe(ip('10.168.0.3'));
+    reconciler.setDesired('lease', []);
+    await reconciler.pass();
+    expect(kernel.table[0]?.nextHops[0]?.gateway).toBe(ip('10.168.0.4'));
+    expect(kernel.log.map((w) => w.op)).toEqual(['create', 'replace']);
+  });
+
+  test('a route waits for its device, and follows it to a new index', async () => {
+    kernel.linkList = [link(1, 'lo')];
+    reconciler.setDesired('lease', [route('10.244.1.0/24', '10.168.0.3')]);
+    reconciler.markInSync('lease');
+    await reconciler.pass();
+    expect(reconciler.status().problems).toMatchObject([{ kind: 'device', reason: 'there is no device eth0' }]);
+    kernel.linkList = [link(1, 'lo'), link(7, 'eth0')];
+    reconciler.refresh();
+    await reconciler.pass();
+    expect(kernel.table[0]?.nextHops[0]?.index).toBe(7);
+    expect(reconciler.status().problems).toEqual([]);
+  });
+
+  test('while it runs: a deleted route comes back; our own writes cause no second look', async () => {
+    const stop = new AbortController();
+    reconciler.setDesired('lease', [route('10.244.1.0/24', '10.168.0.3')]);
+    const running = reconciler.run(stop.signal);
+    while (kernel.table.length === 0) await Bun.sleep(1);
+    const { dumps } = reconciler.status().counters;
+    const lost = kernel.table[0]!;
+    kernel.table = [];
+    kernel.tell({ type: 'route', gone: true, route: lost });
+    while (kernel.table.length === 0) await Bun.sleep(1);
+    await Bun.sleep(5);
+    expect(reconciler.status().counters.dumps).toBe(dumps + 1);
+    stop.abort();
+    await running;
+    expect(kernel.table.length).toBe(1);
+  });
+
+  test('IPv6: a route without a metric is the same as the kernel’s with 1024', async () => {
+    const v6 = { ...route('fc00:1::/64', 'fd00::3') };
+    reconciler.setDesired('lease', [v6]);
+    await reconciler.pass();
+    expect(kernel.table[0]?.priority).toBe(1024);
+    reconciler.refresh();
+    await reconciler.pass();
+    expect(kernel.log.length).toBe(1);
+    expect(reconciler.isInstalled(v6)).toBe(true);
+  });
+});
