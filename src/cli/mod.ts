@@ -1,9 +1,43 @@
 /** The commands. Each group lives in a file of its own and is loaded only when it is called. */
 import { Command } from 'commander';
+import { GodwitError, messageOf, printable } from '../base/mod.ts';
+
+interface Group {
+  readonly description: string;
+  /** Imports the file of the group; its `register` adds options, subcommands and actions to the command given. */
+  load(): Promise<{ register(command: Command): void }>;
+}
+
+const groups: Readonly<Record<string, Group>> = {};
+
+/** Wrong usage, as opposed to something that failed (1). */
+const USAGE = 2;
 
 export async function run(args: readonly string[]): Promise<void> {
   const program = new Command('godwit')
     .description('A pure layer-3 container network: every node is a router.')
-    .showHelpAfterError();
-  await program.parseAsync([...args], { from: 'user' });
+    .showHelpAfterError('(add --help for what is possible)')
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, 'godwit:')) })
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : USAGE));
+  for (const [name, group] of Object.entries(groups)) {
+    const command = program.command(name).description(group.description);
+    if (args.includes(name)) (await group.load()).register(command);
+  }
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+  } catch (error) {
+    fail(error);
+  }
+}
+
+/** Says what went wrong as a person wants to read it; the stack only for what should not happen at all. */
+function fail(error: unknown): never {
+  // the reader of a pipe went away: `godwit lab routes | head -1`
+  if (error instanceof Error && 'code' in error && error.code === 'EPIPE') process.exit(0);
+  console.error(`godwit: ${printable(messageOf(error), 2000)}`);
+  if (error instanceof GodwitError && error.hint !== '') console.error(`  ${printable(error.hint, 2000)}`);
+  else if (!(error instanceof GodwitError) && process.env['GODWIT_DEBUG'] && error instanceof Error) {
+    console.error(error.stack);
+  }
+  process.exit(1);
 }
