@@ -4,9 +4,8 @@
  */
 import { decodeAs4Path, decodeAsPath } from './as-path.ts';
 import { decodeWords, u32 } from './communities.ts';
-import { AttributeFlag, AttributeType, type Origin, UpdateError } from './iana.ts';
+import { afiSafi, AttributeFlag, AttributeType, type Origin, UpdateError } from './iana.ts';
 import { decodeNextHop, mpNextHopLengthValid } from './next-hop.ts';
-import { afiSafi } from './iana.ts';
 import {
   type Aggregator,
   type AsPath,
@@ -57,6 +56,8 @@ interface Rule {
   readonly name: string;
   /** The Optional and Transitive bits it must have, RFC 7606 §3 c. */
   readonly flags: number;
+  /** Optional transitive and sent on as it came: a Partial bit must stay with it, RFC 4271 §5. */
+  readonly passedOn?: true;
   /** Only iBGP peers may send it; from others it is discarded, RFC 7606 §7.5, 7.9, 7.10. */
   readonly internalOnly?: true;
   /** Of no concern here whatever it looks like; said in words for those who ask why it is gone. */
@@ -154,6 +155,7 @@ export const attributeRules: Readonly<Record<number, Rule | undefined>> = {
   [AttributeType.Aggregator]: {
     name: 'AGGREGATOR',
     flags: optionalTransitive,
+    passedOn: true,
     read(draft, input) {
       const { bytes, start } = input;
       const four = input.context.fourOctetAs;
@@ -165,7 +167,12 @@ export const attributeRules: Readonly<Record<number, Rule | undefined>> = {
     },
   },
   // RFC 7606 §7.8
-  [AttributeType.Communities]: { name: 'COMMUNITIES', flags: optionalTransitive, read: list('communities', 4) },
+  [AttributeType.Communities]: {
+    name: 'COMMUNITIES',
+    flags: optionalTransitive,
+    passedOn: true,
+    read: list('communities', 4),
+  },
   // RFC 7606 §7.9
   [AttributeType.OriginatorId]: {
     name: 'ORIGINATOR_ID',
@@ -191,6 +198,7 @@ export const attributeRules: Readonly<Record<number, Rule | undefined>> = {
   [AttributeType.ExtendedCommunities]: {
     name: 'EXTENDED COMMUNITIES',
     flags: optionalTransitive,
+    passedOn: true,
     read: list('extendedCommunities', 8),
   },
   // RFC 6793 §6: whatever is wrong with these two, only they are dropped
@@ -221,6 +229,7 @@ export const attributeRules: Readonly<Record<number, Rule | undefined>> = {
   [AttributeType.LargeCommunities]: {
     name: 'LARGE COMMUNITIES',
     flags: optionalTransitive,
+    passedOn: true,
     read: list('largeCommunities', 12),
   },
 };

@@ -64,9 +64,7 @@ export function decodeAttributes(
         if (fault) {
           judge.fault(type, fault.treatment, fault.reason);
           if (fault.subcode !== undefined) judge.reset(fault.subcode, bytes.subarray(cursor.start, cursor.valueEnd));
-        } else if (flags & AttributeFlag.Partial && rule.flags & AttributeFlag.Optional) {
-          draft.partial |= 1 << (type & 31);
-        }
+        } else if (flags & AttributeFlag.Partial && rule.passedOn) draft.partial |= 1 << (type & 31);
       }
     }
   }

@@ -11,6 +11,7 @@
  *     |   Prefix (0 … 4 or 16)    |
  *     +---------------------------+
  */
+import { addressFromBytes, type Prefix, prefixOf } from '../../net/mod.ts';
 import { Afi, type AfiSafi, afiOf, IPV4_UNICAST } from './iana.ts';
 
 /** Prefixes of one family in flat arrays; the first `count` entries are valid. */
@@ -123,4 +124,14 @@ function decodeAny(bytes: Uint8Array, start: number, end: number, addPath: boole
   }
   out.count = n;
   return true;
+}
+
+/** The `index`-th prefix as text, for people and tests. */
+export function prefixAt(buffer: PrefixBuffer, index: number): Prefix {
+  const octets = new Uint8Array(buffer.stride * 4);
+  for (let w = 0; w < buffer.stride; w++) {
+    const word = buffer.words[index * buffer.stride + w]!;
+    for (let i = 0; i < 4; i++) octets[4 * w + i] = word >>> (24 - 8 * i);
+  }
+  return prefixOf(addressFromBytes(octets), buffer.lengths[index]!);
 }
