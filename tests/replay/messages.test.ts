@@ -99,7 +99,8 @@ function compareAttributes(a: PathAttributes, want: NonNullable<ExaMessage['expe
       type: s.element === 'as-set' ? 1 : 2,
       asns: s.value,
     }));
-    expect(a.asPath.map((s) => ({ type: Number(s.type), asns: s.asns }))).toEqual(segments);
+    const path: readonly { readonly type: number; readonly asns: readonly number[] }[] = a.asPath;
+    expect(path).toEqual(segments);
   }
 }
 
