@@ -2,3 +2,4 @@
 export * from './routes/kernel.ts';
 export * from './routes/fake.ts';
 export * from './routes/reconciler.ts';
+export * from './tunnels/ipip.ts';

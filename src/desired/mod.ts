@@ -4,3 +4,4 @@
  */
 export * from './network.ts';
 export * from './route.ts';
+export * from './tunnel.ts';

@@ -137,3 +137,18 @@ export const FRA = {
   PROTOCOL: 21,
 } as const;
 export const FR_ACT_TO_TBL = 1;
+
+export const RTM_TC = { NEWQDISC: 36, NEWTFILTER: 44, DELTFILTER: 45, GETTFILTER: 46 } as const;
+export const TC = {
+  KIND: 1,
+  OPTIONS: 2,
+  CLSACT_HANDLE: 0xffff0000,
+  CLSACT_PARENT: 0xfffffff1,
+  CLSACT_INGRESS: 0xfffffff2,
+  CLSACT_EGRESS: 0xfffffff3,
+  BPF_FD: 6,
+  BPF_NAME: 7,
+  BPF_FLAGS: 8,
+  BPF_ID: 11,
+  BPF_FLAG_DIRECT: 1,
+} as const;

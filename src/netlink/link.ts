@@ -70,7 +70,7 @@ interface LinkSettings {
 }
 
 export type NewLink = LinkSettings & { readonly master?: number } & (
-    | { readonly kind: 'bridge' | 'dummy' }
+    | { readonly kind: 'bridge' | 'dummy' | 'ipip' }
     /** The peer must not ask for `up`: the kernel refuses (ENOTCONN) until this end exists. */
     | { readonly kind: 'veth'; readonly peer: Omit<LinkSettings, 'up'> }
     | {

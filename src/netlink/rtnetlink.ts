@@ -5,7 +5,9 @@ import { AF } from '../sys/mod.ts';
 import type { Family } from '../net/mod.ts';
 import { decodeAddress } from './address.ts';
 import type { KernelAddress } from './address.ts';
-import { NETLINK, RTM } from './codes.ts';
+import { NETLINK, RTM, RTM_TC } from './codes.ts';
+import { decodeBpfFilter, writeFilterDump } from './filter.ts';
+import type { BpfFilter, FilterHook } from './filter.ts';
 import { decodeLink } from './link.ts';
 import type { Link } from './link.ts';
 import { Batch } from './message.ts';
@@ -75,6 +77,12 @@ export class Rtnetlink implements Disposable {
   rules(family: Family): Rule[] {
     const build = (batch: Batch) => void batch.u8(familyNumber(family)).u8(0).u8(0).u8(0).u32(0).u32(0);
     return this.socket.dump(RTM.GETRULE, 'dump rules', build, (_type, body) => decodeRule(body));
+  }
+
+  /** The BPF programs attached to one hook of a device. */
+  bpfFilters(index: number, hook: FilterHook): BpfFilter[] {
+    const build = (batch: Batch) => writeFilterDump(batch, index, hook);
+    return this.socket.dump(RTM_TC.GETTFILTER, 'dump filters', build, (_type, body) => decodeBpfFilter(body, hook));
   }
 
   /** Runs the requests that `build` writes; throws the first refusal after all have run. */

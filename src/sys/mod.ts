@@ -4,3 +4,4 @@ export * from './fd.ts';
 export * from './netns.ts';
 export * from './socket.ts';
 export * from './syscall.ts';
+export * from './tun.ts';

@@ -90,5 +90,8 @@ export function check(operation: string, result: number): number {
   return result;
 }
 
+/** The address of a buffer, for structures that hold pointers; the buffer must stay referenced while it is used. */
+export const ptrOf = (buffer: NodeJS.TypedArray): number => ptr(buffer);
+
 /** A C string. */
 export const cstring = (text: string): Uint8Array => new TextEncoder().encode(`${text}\0`);

@@ -1,0 +1,3 @@
+/** eBPF without a compiler or libbpf: an assembler, and bpf(2) for maps and programs. */
+export * from './assembler.ts';
+export * from './objects.ts';

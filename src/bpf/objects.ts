@@ -1,0 +1,146 @@
+/** bpf(2): maps and programs. What is attached to a device lives on without this process and is found again by its id. */
+import { check, cstring, errno, Fd, isErrno, KernelError, NR, ptrOf, syscall } from '../sys/mod.ts';
+
+const CMD = {
+  MAP_CREATE: 0,
+  MAP_UPDATE: 2,
+  MAP_DELETE: 3,
+  MAP_NEXT_KEY: 4,
+  PROG_LOAD: 5,
+  PROG_FD_BY_ID: 13,
+  MAP_FD_BY_ID: 14,
+  INFO_BY_FD: 15,
+} as const;
+const BPF_MAP_TYPE_HASH = 1;
+const BPF_PROG_TYPE_SCHED_CLS = 3;
+const NAME_LENGTH = 15;
+const LOG_BYTES = 1 << 18;
+
+/** One `union bpf_attr`, filled field by field. */
+class Attributes {
+  readonly bytes: Uint8Array;
+  private readonly view: DataView;
+
+  constructor(length: number) {
+    this.bytes = new Uint8Array(length);
+    this.view = new DataView(this.bytes.buffer);
+  }
+
+  u32(offset: number, value: number): this {
+    this.view.setUint32(offset, value, true);
+    return this;
+  }
+
+  /** The buffer must stay referenced until the call returns. */
+  pointer(offset: number, buffer: Uint8Array): this {
+    this.view.setBigUint64(offset, BigInt(ptrOf(buffer)), true);
+    return this;
+  }
+
+  name(offset: number, name: string): this {
+    this.bytes.set(new TextEncoder().encode(name).subarray(0, NAME_LENGTH), offset);
+    return this;
+  }
+
+  call(command: number): number {
+    return syscall(NR.bpf, command, this.bytes, this.bytes.length);
+  }
+}
+
+/** A hash map of fixed-size keys and values. */
+export class BpfMap implements Disposable {
+  readonly fd: Fd;
+  private readonly keyBytes: number;
+
+  constructor(fd: Fd, keyBytes: number) {
+    this.fd = fd;
+    this.keyBytes = keyBytes;
+  }
+
+  static create(name: string, keyBytes: number, valueBytes: number, entries: number): BpfMap {
+    const a = new Attributes(72)
+      .u32(0, BPF_MAP_TYPE_HASH)
+      .u32(4, keyBytes)
+      .u32(8, valueBytes)
+      .u32(12, entries)
+      .name(28, name);
+    return new BpfMap(new Fd(check(`create BPF map ${name}`, a.call(CMD.MAP_CREATE))), keyBytes);
+  }
+
+  private attributes(key: Uint8Array): Attributes {
+    return new Attributes(32).u32(0, this.fd.number).pointer(8, key);
+  }
+
+  set(key: Uint8Array, value: Uint8Array): void {
+    check('update BPF map', this.attributes(key).pointer(16, value).call(CMD.MAP_UPDATE));
+  }
+
+  delete(key: Uint8Array): void {
+    const result = this.attributes(key).call(CMD.MAP_DELETE);
+    if (result !== -errno.ENOENT) check('delete from BPF map', result);
+  }
+
+  keys(): Uint8Array[] {
+    const keys: Uint8Array[] = [];
+    for (let before: Uint8Array | undefined; ;) {
+      const next = new Uint8Array(this.keyBytes);
+      const a = new Attributes(32).u32(0, this.fd.number).pointer(16, next);
+      if (before) a.pointer(8, before);
+      const result = a.call(CMD.MAP_NEXT_KEY);
+      if (result === -errno.ENOENT) return keys;
+      check('walk BPF map', result);
+      keys.push(next);
+      before = next;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.fd.close();
+  }
+}
+
+/** Loads a tc program. The verifier's words are asked for only when it refuses: keeping them costs most of the time. */
+export function loadClassifier(name: string, instructions: Uint8Array): Fd {
+  const license = cstring('GPL');
+  const attributes = (log?: Uint8Array): Attributes => {
+    const a = new Attributes(128).u32(0, BPF_PROG_TYPE_SCHED_CLS).u32(4, instructions.length / 8);
+    a.pointer(8, instructions).pointer(16, license).name(48, name);
+    return log ? a.u32(24, 1).u32(28, log.length).pointer(32, log) : a;
+  };
+  const loaded = attributes().call(CMD.PROG_LOAD);
+  if (loaded >= 0) return new Fd(loaded);
+  const log = new Uint8Array(LOG_BYTES);
+  const again = attributes(log).call(CMD.PROG_LOAD);
+  if (again >= 0) return new Fd(again);
+  const words = new TextDecoder()
+    .decode(log.subarray(0, log.indexOf(0)))
+    .trim()
+    .split('\n')
+    .slice(-6)
+    .join('; ');
+  throw new KernelError(`load BPF program ${name}`, -again, words);
+}
+
+/** The maps a loaded program uses, by program id; undefined when the program is gone. */
+export function mapsOfProgram(programId: number, keyBytes: number): BpfMap[] | undefined {
+  let program: Fd;
+  try {
+    program = new Fd(check(`BPF program ${programId}`, new Attributes(16).u32(0, programId).call(CMD.PROG_FD_BY_ID)));
+  } catch (error) {
+    if (isErrno(error, errno.ENOENT)) return undefined;
+    throw error;
+  }
+  using _program = program;
+  // struct bpf_prog_info: nr_map_ids at 52, map_ids at 56
+  const ids = new Uint32Array(8);
+  const info = new Uint8Array(232);
+  const view = new DataView(info.buffer);
+  view.setUint32(52, ids.length, true);
+  view.setBigUint64(56, BigInt(ptrOf(ids)), true);
+  const a = new Attributes(16).u32(0, program.number).u32(4, info.length).pointer(8, info);
+  check(`info of BPF program ${programId}`, a.call(CMD.INFO_BY_FD));
+  return Array.from(ids.subarray(0, view.getUint32(52, true)), (id) => {
+    const fd = check(`BPF map ${id}`, new Attributes(16).u32(0, id).call(CMD.MAP_FD_BY_ID));
+    return new BpfMap(new Fd(fd), keyBytes);
+  });
+}
