@@ -117,7 +117,6 @@ export interface LocalRoute {
   readonly prefix: Prefix;
   /** Defaults: origin IGP, empty path, next hop self. */
   readonly attributes?: Partial<PathAttributes>;
-  readonly weight?: number;
 }
 
 // ------------------------------------------------------------------------------------------------------- next hops
@@ -272,8 +271,11 @@ export interface Rib {
    * is in step. They belong to all members of the group: never change them. What was pulled counts as sent.
    */
   pull(peer: PeerId, maxBytes: number): Uint8Array | undefined;
-  /** Sends the whole Adj-RIB-Out again, without withdraws, then End-of-RIB: the answer to ROUTE-REFRESH. */
-  refreshOut(peer: PeerId, family: Family): void;
+  /**
+   * Sends the whole Adj-RIB-Out again: the answer to ROUTE-REFRESH. `enhanced`: between the beginning and end markers of
+   * RFC 7313, which come out of `pull` in their places.
+   */
+  refreshOut(peer: PeerId, family: Family, enhanced: boolean): void;
   /** Applies the import policy to everything received, as after a change of what it refers to. */
   refreshIn(peer: PeerId, family: Family): void;
 

@@ -1,0 +1,106 @@
+/**
+ * Next hops in use and how they resolve (RFC 4271 §9.1.2.1). Attribute sets refer to them by a small number, so that the
+ * decision reads reachability and metric from flat arrays and a change of the IGP touches the routes it concerns.
+ */
+import { addressFromBytes } from '../../net/mod.ts';
+import type { IpAddress } from '../../net/mod.ts';
+import type { NextHopResolver, Resolution } from './types.ts';
+
+export class NextHops {
+  /** By id; id 0 is "this speaker", always reachable at no cost. */
+  reachable = new Uint8Array(64).fill(1, 0, 1);
+  metric = new Uint32Array(64);
+  private readonly resolver: NextHopResolver;
+  private readonly ids = new Map<string, number>();
+  private readonly addresses: IpAddress[] = ['' as IpAddress];
+  private readonly resolutions: Resolution[] = [{ reachable: true, metric: 0, hops: [] }];
+  private readonly refs: number[] = [1];
+  private readonly free: number[] = [];
+  private readonly ipv4 = new Map<number, number>();
+
+  constructor(resolver: NextHopResolver) {
+    this.resolver = resolver;
+  }
+
+  /** Takes a reference. All zeros stand for this speaker. */
+  acquire(bytes: Uint8Array): number {
+    let word = 0;
+    if (bytes.length === 4) {
+      word = (bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!;
+      if (word === 0) return 0;
+      const known = this.ipv4.get(word);
+      if (known !== undefined) {
+        this.refs[known]!++;
+        return known;
+      }
+    } else if (bytes.every((byte) => byte === 0)) return 0;
+    const address = addressFromBytes(bytes);
+    let id = this.ids.get(address);
+    if (id === undefined) {
+      id = this.free.pop() ?? this.addresses.length;
+      if (id >= this.metric.length) this.grow();
+      this.ids.set(address, id);
+      this.addresses[id] = address;
+      this.refs[id] = 0;
+      if (bytes.length === 4) this.ipv4.set(word, id);
+      this.resolve(id);
+    }
+    this.refs[id]!++;
+    return id;
+  }
+
+  release(id: number): void {
+    if (id === 0 || --this.refs[id]! > 0) return;
+    const address = this.addresses[id]!;
+    this.ids.delete(address);
+    for (const [word, other] of this.ipv4) if (other === id) this.ipv4.delete(word);
+    this.free.push(id);
+  }
+
+  address(id: number): IpAddress {
+    return this.addresses[id]!;
+  }
+
+  resolution(id: number): Resolution {
+    return this.resolutions[id]!;
+  }
+
+  /** Resolves these again; the ids whose outcome matters to a route and differs. */
+  changed(nextHops: readonly IpAddress[] | 'all'): Set<number> {
+    const differ = new Set<number>();
+    for (const address of nextHops === 'all' ? [...this.ids.keys()] : nextHops) {
+      const id = this.ids.get(address);
+      if (id === undefined) continue;
+      const before = JSON.stringify(this.resolutions[id]);
+      this.resolve(id);
+      if (JSON.stringify(this.resolutions[id]) !== before) differ.add(id);
+    }
+    return differ;
+  }
+
+  get size(): number {
+    return this.ids.size;
+  }
+
+  private resolve(id: number): void {
+    const resolution = this.resolver.resolve(this.addresses[id]!);
+    this.resolutions[id] = resolution;
+    this.reachable[id] = resolution.reachable ? 1 : 0;
+    this.metric[id] = resolution.reachable ? resolution.metric : 0xffffffff;
+  }
+
+  private grow(): void {
+    const reachable = new Uint8Array(this.reachable.length * 2);
+    reachable.set(this.reachable);
+    this.reachable = reachable;
+    const metric = new Uint32Array(this.metric.length * 2);
+    metric.set(this.metric);
+    this.metric = metric;
+  }
+}
+
+/** For a speaker without a FIB: every next hop is as good as connected. */
+export const directResolver: NextHopResolver = {
+  resolve: () => ({ reachable: true, metric: 0, hops: [] }),
+  watch: () => ({ [Symbol.dispose]: () => {} }),
+};
