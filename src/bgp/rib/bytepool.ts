@@ -3,6 +3,8 @@
  * and everything about them in flat arrays, so sixty thousand attribute sets are a dozen arrays and not as many objects.
  * References are counted by the caller (`refs`), who calls `free` when there are none left.
  */
+import { longer32 } from './columns.ts';
+
 export class BytePool {
   arena: Uint8Array;
   offsets: Uint32Array;
@@ -127,15 +129,10 @@ export class BytePool {
 
   private growEntries(): void {
     const capacity = this.capacity * 2;
-    const grow = (old: Uint32Array): Uint32Array => {
-      const grown = new Uint32Array(capacity);
-      grown.set(old);
-      return grown;
-    };
-    this.offsets = grow(this.offsets);
-    this.lengths = grow(this.lengths);
-    this.tags = grow(this.tags);
-    this.refs = grow(this.refs);
+    this.offsets = longer32(this.offsets, capacity);
+    this.lengths = longer32(this.lengths, capacity);
+    this.tags = longer32(this.tags, capacity);
+    this.refs = longer32(this.refs, capacity);
     const hashes = new Int32Array(capacity);
     hashes.set(this.hashes);
     this.hashes = hashes;

@@ -71,20 +71,20 @@ export class Decision {
   readonly options: DecisionOptions;
   private readonly sets: AttributeSets;
   private readonly nextHops: NextHops;
-  /** Rank of each peer's address among all, by peer id. */
-  private readonly peerRank: (peer: number) => number;
+  /** Orders peers by address. */
+  private readonly comparePeers: (a: number, b: number) => number;
   private candidates: number[] = [];
 
   constructor(
     options: DecisionOptions,
     sets: AttributeSets,
     nextHops: NextHops,
-    peerRank: (peer: number) => number,
+    comparePeers: (a: number, b: number) => number,
   ) {
     this.options = options;
     this.sets = sets;
     this.nextHops = nextHops;
-    this.peerRank = peerRank;
+    this.comparePeers = comparePeers;
   }
 
   /** Whether a path with this accepted set takes part, step 0. */
@@ -232,7 +232,7 @@ export class Decision {
       this.older(a, b, current) ||
       s.routerId[a]! - s.routerId[b]! ||
       s.clusterLength[a]! - s.clusterLength[b]! ||
-      this.peerRank(s.peer[a]!) - this.peerRank(s.peer[b]!)
+      this.comparePeers(s.peer[a]!, s.peer[b]!)
     );
   }
 

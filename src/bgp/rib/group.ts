@@ -8,12 +8,12 @@
  * bit per prefix, and neither memory nor the others' time.
  */
 import { UpdateView, UpdateWriter } from '../wire/mod.ts';
-import type { EncodedAttributes, PrefixBuffer } from '../wire/mod.ts';
+import type { EncodedAttributes, PrefixBuffer, SessionContext } from '../wire/mod.ts';
 import { DirtySet } from './dirty.ts';
-import { OutTable, refused } from './outtable.ts';
+import type { OutTable } from './outtable.ts';
 import { UpdateStream } from './stream.ts';
 import type { Part, StreamReader } from './stream.ts';
-import type { BestConsumer, FamilyTable } from './table.ts';
+import type { BestConsumer, IndexHolder, FamilyTable } from './table.ts';
 
 const batchSize = 65536;
 const lagBatchSize = 8192;
@@ -42,7 +42,7 @@ export class Member {
   }
 }
 
-export class UpdateGroup implements BestConsumer {
+export class UpdateGroup implements BestConsumer, IndexHolder {
   readonly key: string;
   readonly table: FamilyTable;
   readonly out: OutTable;
@@ -52,20 +52,25 @@ export class UpdateGroup implements BestConsumer {
   readonly stream = new UpdateStream();
   /** A member that is further behind than this is taken out of step, and nobody is written for beyond it. */
   private readonly limit: number;
+  /** For reading back what was written. */
+  readonly context: SessionContext;
   private readonly writer: UpdateWriter;
   private readonly batch = new Uint32Array(batchSize);
   /** For each place in the batch, the next with the same fate: lists that begin in `heads`. */
   private readonly chain = new Uint32Array(batchSize);
 
-  constructor(key: string, table: FamilyTable, out: OutTable, maxMessage: number, limit: number) {
+  constructor(key: string, table: FamilyTable, out: OutTable, context: SessionContext, limit: number) {
     this.key = key;
     this.table = table;
     this.out = out;
     this.limit = limit;
-    this.writer = new UpdateWriter(maxMessage);
-    table.markAll(this.dirty);
-    table.consumers.add(this);
+    this.context = { ...context, addPathReceive: new Set() };
+    this.writer = new UpdateWriter(context.extendedMessages ? 65535 : 4096);
     out.onChange = (index) => this.lagged(index);
+    table.holders.add(this);
+    if (!out.rules) return; // nothing is announced here, ever
+    table.consumers.add(this);
+    this.again();
   }
 
   needs(index: number): boolean {
@@ -90,6 +95,7 @@ export class UpdateGroup implements BestConsumer {
     member.lag = { dirty: new DirtySet(), held: held ?? new DirtySet() };
     this.resend(member);
     if (held) for (let i = 1; i < this.table.prefixes.top; i++) if (held.has(i)) member.lag.dirty.add(i);
+    if (member.lag.dirty.size === 0) this.inStep(member);
     return member;
   }
 
@@ -97,8 +103,17 @@ export class UpdateGroup implements BestConsumer {
     this.members.delete(peer);
   }
 
+  /** Everything is to be exported anew, as after a change of what the rules refer to. */
+  again(): void {
+    this.out.again();
+    this.table.markAll(this.dirty);
+    this.out.forEach(this.table.prefixes.top, (index) => void this.dirty.add(index));
+    if (this.out.defaultIndex !== 0) this.dirty.add(this.out.defaultIndex);
+  }
+
   close(): void {
     this.table.consumers.delete(this);
+    this.table.holders.delete(this);
     this.out.clear();
   }
 
@@ -137,9 +152,9 @@ export class UpdateGroup implements BestConsumer {
       }
     };
     for (let bytes = member.reader?.next(); bytes; bytes = member.reader?.next()) {
-      for (let at = 0; at < bytes.length; ) {
+      for (let at = 0; at < bytes.length;) {
         const end = at + ((bytes[at + 16]! << 8) | bytes[at + 17]!);
-        const fault = view.decode(bytes, at, end, this.out.rules.context);
+        const fault = view.decode(bytes, at, end, this.context);
         if (fault) throw new Error(`cannot read back an UPDATE of ours: ${fault.reason}`);
         for (const buffer of [view.withdrawn, view.mpWithdrawn, view.nlri, view.mpNlri]) mark(buffer);
         at = end;
@@ -147,6 +162,12 @@ export class UpdateGroup implements BestConsumer {
     }
     member.reader = undefined;
     member.lag = lag;
+  }
+
+  /** It has been told everything there is: from here on it reads the stream. */
+  private inStep(member: Member): void {
+    member.lag = undefined;
+    member.reader = this.stream.reader(member.peer);
   }
 
   private lagged(index: number): void {
@@ -186,7 +207,6 @@ export class UpdateGroup implements BestConsumer {
     const announced: number[] = [];
     const withdrawn = new Map<number, number>();
     const own = new Map<number, number[]>();
-    const heads = out.heads;
     const { best } = table;
     for (let i = n - 1; i >= 0; i--) {
       const index = batch[i]!;
@@ -205,10 +225,10 @@ export class UpdateGroup implements BestConsumer {
           if (list) list.push(index);
           else own.set(source, [index]);
         }
-        const head = heads[now]!;
+        const head = out.heads[now]!;
         if (head === 0) announced.push(now);
         chain[i] = head;
-        heads[now] = i + 1;
+        out.heads[now] = i + 1;
       }
       out.set(index, now, lagging > 0);
     }
@@ -279,7 +299,7 @@ export class UpdateGroup implements BestConsumer {
   // -------------------------------------------------------------------------------------------------------- output
 
   /** The next bytes for this member, whole messages; undefined when there are none now. */
-  pull(member: Member, quiet: boolean): Uint8Array | undefined {
+  pull(member: Member, quiet: boolean, maxBytes: number): Uint8Array | undefined {
     if (member.before) {
       const mark = member.before;
       member.before = undefined;
@@ -291,10 +311,9 @@ export class UpdateGroup implements BestConsumer {
         if (bytes) return bytes;
         continue;
       }
-      member.lag = undefined;
-      member.reader = this.stream.reader(member.peer);
+      this.inStep(member);
     }
-    const bytes = member.reader?.next();
+    const bytes = member.reader?.next(maxBytes);
     if (bytes) return bytes;
     if (member.after) {
       const mark = member.after;
@@ -356,5 +375,3 @@ export class UpdateGroup implements BestConsumer {
     return bytes;
   }
 }
-
-export { refused };

@@ -1,6 +1,12 @@
 /**
  * Adj-RIB-In → decision → Loc-RIB → Adj-RIB-Out over flat tables. `types.ts` is the interface: a `Rib` takes the bytes of
  * UPDATE messages and gives the bytes of UPDATE messages, encoded once per update group.
+ *
+ * To read on: `table.ts` (prefixes and their paths), `sets.ts` (attributes), `decide.ts` (the best path), `outbound.ts`
+ * (what is announced of it), `group.ts` (to whom, and at whose pace), `rib.ts` (all together).
  */
-export * from './decide.ts';
+export { decisionSteps, defaultDecision } from './decide.ts';
+export type { DecisionOptions, DecisionReason } from './decide.ts';
+export { directResolver } from './nexthops.ts';
+export { createRib } from './rib.ts';
 export * from './types.ts';

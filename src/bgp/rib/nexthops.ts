@@ -4,6 +4,7 @@
  */
 import { addressFromBytes } from '../../net/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
+import { longer32, longer8 } from './columns.ts';
 import type { NextHopResolver, Resolution } from './types.ts';
 
 export class NextHops {
@@ -90,12 +91,8 @@ export class NextHops {
   }
 
   private grow(): void {
-    const reachable = new Uint8Array(this.reachable.length * 2);
-    reachable.set(this.reachable);
-    this.reachable = reachable;
-    const metric = new Uint32Array(this.metric.length * 2);
-    metric.set(this.metric);
-    this.metric = metric;
+    this.reachable = longer8(this.reachable, this.reachable.length * 2);
+    this.metric = longer32(this.metric, this.metric.length * 2);
   }
 }
 

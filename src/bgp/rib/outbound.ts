@@ -4,7 +4,7 @@
  */
 import { addressBytes, addressFromBytes, prefixContains } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
-import { SegmentType } from '../wire/mod.ts';
+import { SegmentType, WellKnownCommunity } from '../wire/mod.ts';
 import type { AsPath, AsSegment, NextHop, PathAttributes, SessionContext } from '../wire/mod.ts';
 import { SetFlag } from './sets.ts';
 import type { NextHopMode, PolicyRoute, RoutePolicy } from './types.ts';
@@ -27,6 +27,8 @@ export interface ExportRules {
   readonly strip: { readonly standard?: boolean; readonly extended?: boolean; readonly large?: boolean };
   readonly policy: RoutePolicy | undefined;
   readonly defaultOriginate: boolean;
+  /** Add GRACEFUL_SHUTDOWN, RFC 8326. */
+  readonly drain: boolean;
 }
 
 /** Where the route came from. */
@@ -77,10 +79,20 @@ export function outbound(
     localPref: external ? undefined : (after.localPref ?? 100),
     originatorId: reflected ? (after.originatorId ?? origin.routerId) : undefined,
     clusterList: reflected ? [rules.clusterId, ...after.clusterList] : [],
-    communities: rules.strip.standard ? [] : after.communities,
-    extendedCommunities: rules.strip.extended ? [] : external ? transitive(after.extendedCommunities) : after.extendedCommunities,
+    communities: standardCommunities(after.communities, rules),
+    extendedCommunities: rules.strip.extended
+      ? []
+      : external
+        ? transitive(after.extendedCommunities)
+        : after.extendedCommunities,
     largeCommunities: rules.strip.large ? [] : after.largeCommunities,
   };
+}
+
+function standardCommunities(communities: readonly number[], rules: ExportRules): readonly number[] {
+  const kept = rules.strip.standard ? [] : communities;
+  if (!rules.drain || kept.includes(WellKnownCommunity.GracefulShutdown)) return kept;
+  return [...kept, WellKnownCommunity.GracefulShutdown];
 }
 
 const isOurs = (nextHop: NextHop): boolean => nextHop.address.every((byte) => byte === 0);

@@ -3,9 +3,10 @@
  * a best path that changes into one that looks the same from outside announces nothing.
  */
 import type { Family } from '../../net/mod.ts';
-import { IPV4_UNICAST, IPV6_UNICAST, encodeAttributes } from '../wire/mod.ts';
-import type { AfiSafi, EncodedAttributes } from '../wire/mod.ts';
+import { encodeAttributes } from '../wire/mod.ts';
+import type { AfiSafi, EncodedAttributes, PathAttributes } from '../wire/mod.ts';
 import { BytePool } from './bytepool.ts';
+import { longer32 } from './columns.ts';
 import { mayExport, outbound } from './outbound.ts';
 import type { ExportRules, RouteOrigin } from './outbound.ts';
 import type { AttributeSets } from './sets.ts';
@@ -18,7 +19,8 @@ const messageOverhead = 19 + 4 + 4 + 21;
 export class OutTable {
   readonly family: Family;
   readonly afiSafi: AfiSafi;
-  readonly rules: ExportRules;
+  /** Undefined: nothing is announced. */
+  readonly rules: ExportRules | undefined;
   /** Prefixes announced. */
   size = 0;
   /** Scratch for the group: by announcement id, the head of a list while a batch is built; all zeros otherwise. */
@@ -33,24 +35,25 @@ export class OutTable {
   /** By attribute set: the announcement made of it, `refused`, or 0 for not known yet. Holds a reference. */
   private made = new Uint32Array(64);
   /** The default route we announce whatever the table holds. */
-  private readonly defaultIndex: number;
+  readonly defaultIndex: number;
   private readonly maxMessage: number;
 
   constructor(
     table: FamilyTable,
     sets: AttributeSets,
-    rules: ExportRules,
+    rules: ExportRules | undefined,
+    afiSafi: AfiSafi,
     maxMessage: number,
     originOf: (peer: number) => RouteOrigin,
   ) {
     this.table = table;
     this.family = table.family;
-    this.afiSafi = table.family === 4 ? IPV4_UNICAST : IPV6_UNICAST;
+    this.afiSafi = afiSafi;
     this.sets = sets;
     this.rules = rules;
     this.originOf = originOf;
     this.maxMessage = maxMessage;
-    this.defaultIndex = rules.defaultOriginate ? table.insertIndex((p) => p.insert(0, 0, 0, 0, 0)) : 0;
+    this.defaultIndex = rules?.defaultOriginate ? table.insertIndex((p) => p.insert(0, 0, 0, 0, 0)) : 0;
   }
 
   get bytes(): number {
@@ -64,9 +67,7 @@ export class OutTable {
   /** Makes room for all prefixes there are now. */
   reserve(): void {
     if (this.entries.length < this.table.prefixes.capacity) {
-      const grown = new Uint32Array(this.table.prefixes.capacity);
-      grown.set(this.entries);
-      this.entries = grown;
+      this.entries = longer32(this.entries, this.table.prefixes.capacity);
     }
   }
 
@@ -94,7 +95,7 @@ export class OutTable {
   choose(index: number, set: number): number {
     if (set === 0) return index === this.defaultIndex && index !== 0 ? this.defaultRoute() : 0;
     let id: number;
-    if (this.rules.policy?.perPrefix) id = this.make(set, index);
+    if (this.rules?.policy?.perPrefix) id = this.make(set, index);
     else {
       if (set >= this.made.length) this.growMade(set);
       id = this.made[set]!;
@@ -138,6 +139,11 @@ export class OutTable {
     if (id !== refused) this.release(id);
   }
 
+  /** Forgets what was made of all sets. */
+  again(): void {
+    for (let set = 0; set < this.made.length; set++) this.setGone(set);
+  }
+
   clear(): void {
     this.entries = new Uint32Array(64);
     this.made = new Uint32Array(64);
@@ -150,6 +156,7 @@ export class OutTable {
 
   private make(set: number, index: number | undefined): number {
     const { sets, rules } = this;
+    if (!rules) return refused;
     const peer = sets.peer[set]!;
     const origin = this.originOf(peer);
     if (!mayExport(sets.flags[set]!, origin, rules)) return refused;
@@ -169,18 +176,16 @@ export class OutTable {
     all.set(encoded.octets, 1 + head);
     const id = this.pool.intern(peer + 1, all, 0, all.length);
     if (id >= this.heads.length) {
-      const grown = new Uint32Array(this.pool.capacity);
-      grown.set(this.heads);
-      this.heads = grown;
+      this.heads = longer32(this.heads, this.pool.capacity);
     }
     return id;
   }
 
   private defaultRoute(): number {
     const { rules } = this;
-    if (!rules.self) return 0;
+    if (!rules?.self) return 0;
     const external = rules.kind === 'ebgp';
-    const attributes = {
+    const attributes: PathAttributes = {
       origin: 0,
       asPath: external ? [{ type: 2, asns: [rules.localAs] }] : [],
       nextHop: rules.self,
@@ -195,14 +200,12 @@ export class OutTable {
       largeCommunities: [],
       unknown: [],
       partial: 0,
-    } as const;
+    };
     const id = this.intern(0, encodeAttributes(attributes, this.afiSafi, rules.context));
     return id === refused ? 0 : id;
   }
 
   private growMade(set: number): void {
-    const grown = new Uint32Array(Math.max(set + 1, this.made.length * 2, this.sets.pool.capacity));
-    grown.set(this.made);
-    this.made = grown;
+    this.made = longer32(this.made, Math.max(set + 1, this.made.length * 2, this.sets.pool.capacity));
   }
 }

@@ -6,7 +6,6 @@
  * A set made by a policy has no received octets; it is encoded as an iBGP neighbour would have sent it.
  */
 import {
-  Afi,
   AttributeFlag,
   AttributeType,
   IPV4_UNICAST,
@@ -18,6 +17,7 @@ import {
 } from '../wire/mod.ts';
 import type { AttributeFault, PathAttributes, ProtocolError, SessionContext } from '../wire/mod.ts';
 import type { Family } from '../../net/mod.ts';
+import { longer16, longer32, longer8 } from './columns.ts';
 import { BytePool } from './bytepool.ts';
 import type { NextHops } from './nexthops.ts';
 
@@ -43,6 +43,8 @@ export interface SetOrigin {
   readonly routerId: number;
   readonly localAs: number;
   readonly allowAsIn: number;
+  /** RFC 8326: its routes with GRACEFUL_SHUTDOWN get local preference 0. */
+  readonly honorGracefulShutdown: boolean;
 }
 
 /** Not evaluated yet, refused, or a set id: what the import policy of the set's neighbour made of it. */
@@ -64,7 +66,8 @@ for (let i = 0; i < 8; i++) {
     addPathSend: none,
   });
 }
-const internalContext = 7;
+/** Sets made here, by a policy or of our own routes: as an iBGP neighbour that knows everything would send them. */
+const madeContext = 15;
 
 /** The index that stands for this context in a set's tag. */
 export function contextIndex(context: SessionContext): number {
@@ -74,6 +77,8 @@ export function contextIndex(context: SessionContext): number {
     (context.extendedNextHop.has(IPV4_UNICAST) ? 4 : 0)
   );
 }
+
+const none: readonly AttributeFault[] = [];
 
 export interface BadBlock {
   readonly treatment: 'treat-as-withdraw' | 'session-reset';
@@ -104,7 +109,7 @@ export class AttributeSets {
   private unreferenced: number[] = [];
   /** Why the last `intern` gave 0, or which faults it passed over. */
   bad: BadBlock | undefined;
-  discarded: readonly AttributeFault[] | undefined;
+  discarded: readonly AttributeFault[] = none;
 
   constructor(nextHops: NextHops, ownAs: number, routerId: number, clusterId: number) {
     this.nextHops = nextHops;
@@ -135,6 +140,7 @@ export class AttributeSets {
     end: number,
   ): number {
     const id = this.pool.intern(tagOf(from.id, context, source, family), bytes, start, end);
+    this.discarded = none;
     if (!this.pool.created) return id;
     const outcome = decodeAttributes(bytes, start, end, source, contexts[context]!);
     if (outcome.treatment === 'treat-as-withdraw' || outcome.treatment === 'session-reset') {
@@ -142,7 +148,7 @@ export class AttributeSets {
       this.bad = outcome;
       return 0;
     }
-    this.discarded = outcome.treatment === 'attribute-discard' ? outcome.faults : undefined;
+    if (outcome.treatment === 'attribute-discard') this.discarded = outcome.faults;
     this.describe(id, from, outcome.attributes, true);
     return id;
   }
@@ -150,7 +156,7 @@ export class AttributeSets {
   /** The set of these attributes, as made by a policy or by this speaker. */
   internAttributes(from: SetOrigin, family: Family, attributes: PathAttributes): number {
     const withPref = { ...attributes, localPref: attributes.localPref ?? 100 };
-    const encoded = encodeAttributes(withPref, family === 4 ? IPV4_UNICAST : IPV6_UNICAST, contexts[internalContext]!);
+    const encoded = encodeAttributes(withPref, family === 4 ? IPV4_UNICAST : IPV6_UNICAST, contexts[madeContext & 7]!);
     const head = encoded.mpReach;
     let block = encoded.octets;
     if (head) {
@@ -163,20 +169,32 @@ export class AttributeSets {
       block.set(encoded.octets, 4 + head.length);
     }
     const source = head ? RouteSource.MpReach : RouteSource.Nlri;
-    const id = this.pool.intern(tagOf(from.id, internalContext, source, family), block, 0, block.length);
-    if (this.pool.created) this.describe(id, from, withPref, false);
+    const id = this.pool.intern(tagOf(from.id, madeContext, source, family), block, 0, block.length);
+    if (this.pool.created) {
+      this.describe(id, from, withPref, false);
+      if (from.kind === 'local') this.own.set(id, withPref);
+    }
     return id;
   }
 
-  /** Decodes the set again. `localPref` is always there: what the decision used. */
+  /** Attributes of this speaker's own routes, whose next hop, all zeros, no message could carry. */
+  private readonly own = new Map<number, PathAttributes>();
+
+  /** The set decoded again. `localPref` is always there: what the decision used. */
   attributes(id: number): PathAttributes {
+    return { ...this.decode(id), localPref: this.localPref[id]! };
+  }
+
+  private decode(id: number): PathAttributes {
+    const own = this.own.get(id);
+    if (own) return own;
     const tag = this.pool.tags[id]!;
     const block = this.pool.view(id);
     const outcome = decodeAttributes(block, 0, block.length, sourceOf(tag), contexts[(tag >>> 3) & 7]!);
     if (outcome.treatment !== 'ok' && outcome.treatment !== 'attribute-discard') {
       throw new Error(`attribute set ${id} cannot be decoded any more: ${outcome.faults[0]?.reason}`);
     }
-    return { ...outcome.attributes, localPref: this.localPref[id]! };
+    return outcome.attributes;
   }
 
   release(id: number): void {
@@ -202,6 +220,7 @@ export class AttributeSets {
       if (imported !== importUnknown && imported !== importRejected && imported !== id) this.release(imported);
       this.nextHops.release(this.nextHop[id]!);
       gone(id);
+      this.own.delete(id);
       this.pool.free(id);
     }
     this.unreferenced = [];
@@ -219,7 +238,7 @@ export class AttributeSets {
       if (community === WellKnownCommunity.NoAdvertise) flags |= SetFlag.NoAdvertise;
       else if (community === WellKnownCommunity.NoExport || community === WellKnownCommunity.NoExportSubconfed) {
         flags |= SetFlag.NoExport;
-      } else if (received && community === WellKnownCommunity.GracefulShutdown && from.kind === 'ebgp') {
+      } else if (received && from.honorGracefulShutdown && community === WellKnownCommunity.GracefulShutdown) {
         localPref = 0; // RFC 8326 §4.1
       }
     }
@@ -258,40 +277,40 @@ export class AttributeSets {
     return this.pool.tags[id]! & 4 ? 6 : 4;
   }
 
+  /** Fills the columns of all sets of this neighbour and family again, after a change of its settings. */
+  redescribe(from: SetOrigin, family: Family): void {
+    for (let id = 1; id < this.pool.top; id++) {
+      const tag = this.pool.tags[id]!;
+      if (tag === 0 || tag >>> 7 !== from.id || this.familyOf(id) !== family) continue;
+      const made = (tag & (madeContext << 3)) === madeContext << 3;
+      const imported = this.imported[id]!;
+      if (imported !== importUnknown && imported !== importRejected && imported !== id) this.release(imported);
+      const nextHop = this.nextHop[id]!;
+      const attributes = this.decode(id);
+      this.describe(id, from, attributes, !made);
+      this.nextHops.release(nextHop);
+    }
+  }
+
   private grow(): void {
     const n = this.pool.capacity;
-    const u16 = (old: Uint16Array): Uint16Array => {
-      const grown = new Uint16Array(n);
-      grown.set(old);
-      return grown;
-    };
-    const u32 = (old: Uint32Array): Uint32Array => {
-      const grown = new Uint32Array(n);
-      grown.set(old);
-      return grown;
-    };
-    const u8 = (old: Uint8Array): Uint8Array => {
-      const grown = new Uint8Array(n);
-      grown.set(old);
-      return grown;
-    };
-    this.peer = u16(this.peer);
-    this.flags = u8(this.flags);
-    this.origin = u8(this.origin);
-    this.pathLength = u16(this.pathLength);
-    this.clusterLength = u16(this.clusterLength);
-    this.nextHop = u32(this.nextHop);
-    this.localPref = u32(this.localPref);
-    this.med = u32(this.med);
-    this.neighborAs = u32(this.neighborAs);
-    this.routerId = u32(this.routerId);
-    this.weight = u32(this.weight);
-    this.imported = u32(this.imported);
+    this.peer = longer16(this.peer, n);
+    this.flags = longer8(this.flags, n);
+    this.origin = longer8(this.origin, n);
+    this.pathLength = longer16(this.pathLength, n);
+    this.clusterLength = longer16(this.clusterLength, n);
+    this.nextHop = longer32(this.nextHop, n);
+    this.localPref = longer32(this.localPref, n);
+    this.med = longer32(this.med, n);
+    this.neighborAs = longer32(this.neighborAs, n);
+    this.routerId = longer32(this.routerId, n);
+    this.weight = longer32(this.weight, n);
+    this.imported = longer32(this.imported, n);
   }
 }
 
-/** peer (16) | context (3) | IPv6 (1) | source (2); never 0, as a source is never None. */
+/** peer (16) | context (4, the highest: made here) | IPv6 (1) | source (2); never 0, as a source is never None. */
 function tagOf(peer: number, context: number, source: RouteSource, family: Family): number {
-  return (peer << 6) | (context << 3) | (family === 6 ? Afi.IPv6 << 1 : 0) | source;
+  return (peer << 7) | (context << 3) | (family === 6 ? 4 : 0) | source;
 }
 const sourceOf = (tag: number): RouteSource => (tag & 3) as RouteSource;

@@ -61,8 +61,8 @@ export class StreamReader {
     return this.stream.end - this.chunk.start - this.offset;
   }
 
-  /** The next run of bytes for this peer, without copying; undefined at the end. */
-  next(): Uint8Array | undefined {
+  /** The next run of whole messages for this peer, about `maxBytes`, without copying; undefined at the end. */
+  next(maxBytes = Number.MAX_SAFE_INTEGER): Uint8Array | undefined {
     for (;;) {
       const { bytes, parts } = this.chunk;
       while (this.offset < bytes.length) {
@@ -78,6 +78,7 @@ export class StreamReader {
           break;
         }
         if (end > start) {
+          if (end - start > maxBytes) end = cut(bytes, start, start + maxBytes);
           this.offset = end;
           return start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end);
         }
@@ -91,4 +92,15 @@ export class StreamReader {
       this.part = 0;
     }
   }
+}
+
+/** The end of the last message that ends before `limit`, or of the first. */
+function cut(bytes: Uint8Array, start: number, limit: number): number {
+  let at = start;
+  do {
+    const next = at + ((bytes[at + 16]! << 8) | bytes[at + 17]!);
+    if (at > start && next > limit) break;
+    at = next;
+  } while (at < limit);
+  return at;
 }

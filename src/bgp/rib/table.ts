@@ -5,11 +5,20 @@
  */
 import type { Family } from '../../net/mod.ts';
 import type { PrefixBuffer } from '../wire/mod.ts';
+import { longer32 } from './columns.ts';
 import type { Decision } from './decide.ts';
 import { DirtySet } from './dirty.ts';
 import { PathPool } from './paths.ts';
 import { PrefixTable } from './prefixes.ts';
 import type { AttributeSets } from './sets.ts';
+
+/** Something that remembers prefixes by their index. */
+export interface IndexHolder {
+  /** Whether it still needs the index, although the prefix has no path left. */
+  needs(index: number): boolean;
+  /** The index is about to be used for another prefix. */
+  forget(index: number): void;
+}
 
 /** Something that follows the best paths. */
 export interface BestConsumer {
@@ -17,10 +26,6 @@ export interface BestConsumer {
   readonly dirty: DirtySet;
   /** Also wants prefixes whose other paths changed (multipath). */
   readonly allPaths: boolean;
-  /** Whether it still needs the prefix's index, although no path is left. */
-  needs(index: number): boolean;
-  /** The index is about to be used for another prefix. */
-  forget(index: number): void;
 }
 
 const batchSize = 65536;
@@ -35,6 +40,7 @@ export class FamilyTable {
   /** Prefixes whose paths changed and that were not decided since. */
   readonly dirty = new DirtySet();
   readonly consumers = new Set<BestConsumer>();
+  readonly holders = new Set<IndexHolder>();
   /** By peer id: prefixes received, accepted, stale. */
   received = new Uint32Array(16);
   accepted = new Uint32Array(16);
@@ -58,11 +64,10 @@ export class FamilyTable {
 
   ensurePeer(peer: number): void {
     while (peer >= this.received.length) {
-      for (const name of ['received', 'accepted', 'stale'] as const) {
-        const grown = new Uint32Array(this[name].length * 2);
-        grown.set(this[name]);
-        this[name] = grown;
-      }
+      const length = this.received.length * 2;
+      this.received = longer32(this.received, length);
+      this.accepted = longer32(this.accepted, length);
+      this.stale = longer32(this.stale, length);
     }
   }
 
@@ -234,6 +239,31 @@ export class FamilyTable {
     return path;
   }
 
+  /** Sets the outcome of the import policy of all paths of the peer anew. */
+  reaccept(peer: number, accept: (received: number, index: number) => number): void {
+    const { paths, sets } = this;
+    let left = this.received[peer]!;
+    for (let index = 1; index < this.prefixes.top && left > 0; index++) {
+      const path = this.pathOf(index, peer);
+      if (path === 0) continue;
+      left--;
+      const before = paths.accepted[path]!;
+      const now = accept(paths.received[path]!, index);
+      // also where the set is the same: what the decision compares may have changed
+      this.dirty.add(index);
+      if (now === before) continue;
+      if (now !== 0) {
+        sets.retain(now);
+        this.accepted[peer]!++;
+      }
+      if (before !== 0) {
+        sets.release(before);
+        this.accepted[peer]!--;
+      }
+      paths.accepted[path] = now;
+    }
+  }
+
   /** Decides again every prefix with a path for which `concerned` holds. */
   markWhere(concerned: (path: number) => boolean): void {
     for (let index = 1; index < this.prefixes.top; index++) {
@@ -285,11 +315,11 @@ export class FamilyTable {
         const index = this.batch[i]!;
         if (this.head[index] !== 0) continue;
         let needed = false;
-        for (const consumer of this.consumers) needed ||= consumer.needs(index);
+        for (const holder of this.holders) needed ||= holder.needs(index);
         if (needed) kept.push(index);
         else this.batch[freed++] = index;
       }
-      for (const consumer of this.consumers) for (let i = 0; i < freed; i++) consumer.forget(this.batch[i]!);
+      for (const holder of this.holders) for (let i = 0; i < freed; i++) holder.forget(this.batch[i]!);
       this.prefixes.removeMany(this.batch, freed);
     }
     for (const index of kept) this.emptied.add(index);
@@ -301,11 +331,7 @@ export class FamilyTable {
   }
 
   private grow(): void {
-    const head = new Uint32Array(this.prefixes.capacity);
-    head.set(this.head);
-    this.head = head;
-    const best = new Uint32Array(this.prefixes.capacity);
-    best.set(this.best);
-    this.best = best;
+    this.head = longer32(this.head, this.prefixes.capacity);
+    this.best = longer32(this.best, this.prefixes.capacity);
   }
 }

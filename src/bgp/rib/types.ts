@@ -85,6 +85,10 @@ export interface PeerConfig {
   readonly requirePolicy?: boolean;
   /** Weight of its routes, compared before everything else. Local to this speaker. */
   readonly weight?: number;
+  /** RFC 8326: its routes with the GRACEFUL_SHUTDOWN community get local preference 0. On for eBGP unless set. */
+  readonly honorGracefulShutdown?: boolean;
+  /** RFC 8326: announce everything to it with that community, because the session is about to go. */
+  readonly drain?: boolean;
   /** `auto` next hop to eBGP: a next hop inside this subnet is left alone. */
   readonly sharedSubnet?: Prefix;
   /** Do not announce communities of these kinds to it. */
@@ -170,7 +174,7 @@ export interface PathView {
   readonly attributes: PathAttributes;
   /** As received, before the import policy; the same object when the policy changed nothing. */
   readonly received: PathAttributes;
-  readonly state: 'best' | 'multipath' | 'valid' | 'unreachable' | 'rejected' | 'invalid';
+  readonly state: 'best' | 'multipath' | 'valid' | 'unreachable' | 'rejected' | 'loop';
   readonly stale: boolean;
   /** Which step of the decision set it apart from the best path (for the best: from the runner-up). */
   readonly reason: DecisionReason;
@@ -227,6 +231,8 @@ export interface RibOptions {
   readonly decision?: Partial<DecisionOptions>;
   readonly resolver: NextHopResolver;
   readonly events: RibEvents;
+  /** Makes the places of prefixes in hash tables unpredictable; a random number. */
+  readonly seed?: number;
   /** Bytes of encoded updates kept for the slowest member of an update group before it is taken out of step. */
   readonly streamLimit?: number;
 }

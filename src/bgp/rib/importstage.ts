@@ -1,0 +1,78 @@
+/**
+ * Adj-RIB-In to what takes part in the decision: loops are left out (RFC 4271 §9.1.2, RFC 4456 §8), RFC 8212 is applied
+ * and the import policy runs, once per attribute set unless it looks at prefixes. What was received is kept as it was.
+ */
+import type { Family, Prefix } from '../../net/mod.ts';
+import { prepend } from './outbound.ts';
+import type { Peer } from './peers.ts';
+import { importRejected, importUnknown, loopFlags } from './sets.ts';
+import type { AttributeSets } from './sets.ts';
+import type { FamilyTable } from './table.ts';
+
+export class ImportStage {
+  private readonly sets: AttributeSets;
+  private readonly peerOf: (id: number) => Peer | undefined;
+  private readonly ownAs: number;
+
+  constructor(sets: AttributeSets, peerOf: (id: number) => Peer | undefined, ownAs: number) {
+    this.sets = sets;
+    this.peerOf = peerOf;
+    this.ownAs = ownAs;
+  }
+
+  perPrefix(peer: Peer, family: Family): boolean {
+    return peer.config.families[family]?.importPolicy?.perPrefix ?? false;
+  }
+
+  /** The set that takes part in the decision in place of `set`; 0 for none. */
+  outcome(set: number, family: Family): number {
+    const { imported } = this.sets;
+    const known = imported[set]!;
+    if (known !== importUnknown) return known === importRejected ? 0 : known;
+    const now = this.evaluate(set, family);
+    this.sets.imported[set] = now === 0 ? importRejected : now;
+    if (now !== 0 && now !== set) this.sets.retain(now);
+    return now;
+  }
+
+  /** The same, for one prefix and without memory. */
+  evaluate(set: number, family: Family, prefix?: Prefix): number {
+    const { sets } = this;
+    const peer = this.peerOf(sets.peer[set]!);
+    const settings = peer?.config.families[family];
+    if (!peer || !settings || (sets.flags[set]! & loopFlags) !== 0) return 0;
+    const policy = settings.importPolicy;
+    const external = peer.origin.kind === 'ebgp';
+    if (!policy && external && peer.config.requirePolicy) return 0; // RFC 8212 §3
+    const { localAs, localAsNoPrepend } = peer.config;
+    const migrating = external && localAs !== this.ownAs && !localAsNoPrepend;
+    if (!policy && !migrating) return set;
+    const received = sets.attributes(set);
+    const before = migrating ? { ...received, asPath: prepend(received.asPath, [localAs]) } : received;
+    let after = before;
+    if (policy) {
+      const verdict = policy.apply({
+        attributes: before,
+        family,
+        source: peer.origin.kind,
+        ...(prefix === undefined ? {} : { prefix }),
+        ...(peer.source.from === undefined ? {} : { from: peer.source.from }),
+      });
+      if (!verdict.accept) return 0;
+      after = verdict.attributes;
+    }
+    if (after === received) return set;
+    const made = sets.internAttributes(peer.origin, family, after);
+    sets.offer(made);
+    return made;
+  }
+
+  /** Applies settings and policy to everything received from the peer. */
+  again(peer: Peer, family: Family, table: FamilyTable): void {
+    this.sets.redescribe(peer.origin, family);
+    const each = this.perPrefix(peer, family);
+    table.reaccept(peer.id, (received, index) =>
+      each ? this.evaluate(received, family, table.prefixes.text(index)) : this.outcome(received, family),
+    );
+  }
+}

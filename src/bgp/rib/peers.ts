@@ -1,0 +1,112 @@
+/** What the RIB remembers of each neighbour, and what follows from its configuration and session. */
+import type { Family } from '../../net/mod.ts';
+import type { Member, UpdateGroup } from './group.ts';
+import type { ExportRules, RouteOrigin } from './outbound.ts';
+import { selfNextHop } from './outbound.ts';
+import { contextIndex } from './sets.ts';
+import type { SetOrigin } from './sets.ts';
+import type { PeerConfig, PeerId, PeerSession } from './types.ts';
+
+export interface OutSide {
+  readonly group: UpdateGroup;
+  readonly member: Member;
+}
+
+export interface Peer {
+  readonly id: PeerId;
+  config: PeerConfig;
+  session: PeerSession | undefined;
+  /** As the attribute sets see it. */
+  origin: SetOrigin;
+  /** As the exports see it. */
+  source: RouteOrigin;
+  /** How octets from it are to be read. */
+  context: number;
+  readonly out: { [F in Family]?: OutSide };
+  /** Limits that were reported and are still exceeded. */
+  readonly limits: Set<string>;
+}
+
+export function makePeer(id: PeerId, config: PeerConfig): Peer {
+  const peer: Peer = {
+    id,
+    config,
+    session: undefined,
+    origin: setOrigin(id, config, 0),
+    source: routeOrigin(config, 0),
+    context: 0,
+    out: {},
+    limits: new Set(),
+  };
+  return peer;
+}
+
+export function configure(peer: Peer, config: PeerConfig, session: PeerSession | undefined): void {
+  const routerId = session?.routerId ?? peer.origin.routerId;
+  peer.config = config;
+  peer.session = session;
+  peer.origin = setOrigin(peer.id, config, routerId);
+  peer.source = routeOrigin(config, routerId);
+  if (session) peer.context = contextIndex(session.context);
+}
+
+const kindOf = (config: PeerConfig): 'ebgp' | 'ibgp' => (config.remoteAs === config.localAs ? 'ibgp' : 'ebgp');
+
+function setOrigin(id: PeerId, config: PeerConfig, routerId: number): SetOrigin {
+  const kind = kindOf(config);
+  return {
+    id,
+    kind,
+    weight: config.weight ?? 0,
+    routerId,
+    localAs: config.localAs,
+    allowAsIn: config.allowAsIn ?? 0,
+    honorGracefulShutdown: config.honorGracefulShutdown ?? kind === 'ebgp',
+  };
+}
+
+function routeOrigin(config: PeerConfig, routerId: number): RouteOrigin {
+  return {
+    kind: kindOf(config),
+    reflectorClient: config.reflectorClient ?? false,
+    routerId,
+    from: { name: config.name, address: config.address, asn: config.remoteAs },
+  };
+}
+
+/** What announcements to this peer look like; undefined when it is announced nothing. */
+export function exportRules(peer: Peer, family: Family, ownAs: number, clusterId: number): ExportRules | undefined {
+  const { config, session } = peer;
+  const settings = config.families[family];
+  if (!session || !settings) return undefined;
+  const kind = kindOf(config);
+  if (settings.exportPolicy?.rejectsAll && !settings.defaultOriginate) return undefined;
+  // RFC 8212 §3
+  const nothing = kind === 'ebgp' && config.requirePolicy && !settings.exportPolicy;
+  if (nothing && !settings.defaultOriginate) return undefined;
+  return {
+    family,
+    kind,
+    reflectorClient: config.reflectorClient ?? false,
+    context: session.context,
+    localAs: config.localAs,
+    ownAs,
+    localAsReplace: config.localAsReplace ?? false,
+    clusterId,
+    nextHop: settings.nextHop ?? 'auto',
+    self: selfNextHop(family, session.localAddress, session.localLinkLocal, session.context),
+    sharedSubnet: config.sharedSubnet,
+    removePrivateAs: config.removePrivateAs,
+    strip: config.stripCommunities ?? {},
+    policy: nothing ? rejectAll : settings.exportPolicy,
+    defaultOriginate: settings.defaultOriginate ?? false,
+    drain: config.drain ?? false,
+  };
+}
+
+export const rejectAll = {
+  name: 'reject',
+  perPrefix: false,
+  rejectsAll: true,
+  apply: () => ({ accept: false, reason: 'no policy (RFC 8212)' }) as const,
+};

@@ -1,0 +1,539 @@
+/**
+ * The RIB as the speaker sees it: ties the tables of the two families, the attribute sets, the neighbours and the update
+ * groups together. See `types.ts` for what each method promises.
+ */
+import { compareAddresses, familyOf } from '../../net/mod.ts';
+import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
+import {
+  IPV4_UNICAST,
+  IPV6_UNICAST,
+  RefreshSubtype,
+  RouteSource,
+  UpdateView,
+  decodeAttributes,
+  encodeRouteRefresh,
+} from '../wire/mod.ts';
+import type { AfiSafi, PathAttributes, PrefixBuffer } from '../wire/mod.ts';
+import { Decision, defaultDecision } from './decide.ts';
+import { BestPathFeed } from './feed.ts';
+import { UpdateGroup } from './group.ts';
+import { ImportStage } from './importstage.ts';
+import { NextHops } from './nexthops.ts';
+import { OutTable } from './outtable.ts';
+import { configure, exportRules, makePeer } from './peers.ts';
+import type { Peer } from './peers.ts';
+import { AttributeSets } from './sets.ts';
+import type { SetOrigin } from './sets.ts';
+import { FamilyTable } from './table.ts';
+import { localPeer } from './types.ts';
+import type {
+  AdvertisedView,
+  BestFeed,
+  LocalRoute,
+  PeerConfig,
+  PeerCounters,
+  PeerId,
+  PeerSession,
+  ReceiveResult,
+  Rib,
+  RibOptions,
+  RibStats,
+  RouteQuery,
+  RouteView,
+  RoutePolicy,
+} from './types.ts';
+import { Views } from './views.ts';
+
+const families: readonly Family[] = [4, 6];
+const okResult: ReceiveResult = { kind: 'ok' };
+const afiSafiOf = (family: Family): AfiSafi => (family === 4 ? IPV4_UNICAST : IPV6_UNICAST);
+const familyOfAfi = (family: AfiSafi): Family | undefined =>
+  family === IPV4_UNICAST ? 4 : family === IPV6_UNICAST ? 6 : undefined;
+
+/** Bytes that the fastest member of a group may have unread before its group stops encoding. */
+const defaultStreamLimit = 4 << 20;
+
+export function createRib(options: RibOptions): Rib {
+  return new RibCore(options);
+}
+
+class RibCore implements Rib {
+  private readonly options: RibOptions;
+  private readonly clusterId: number;
+  private readonly nextHops: NextHops;
+  private readonly sets: AttributeSets;
+  private readonly tables: { readonly [F in Family]: FamilyTable };
+  private readonly decision: Decision;
+  private readonly imports: ImportStage;
+  private readonly views: Views;
+  private readonly peers: (Peer | undefined)[] = [undefined];
+  private readonly groups = new Map<string, UpdateGroup>();
+  private readonly feeds = new Set<BestPathFeed>();
+  private readonly policyIds = new Map<RoutePolicy, number>();
+  private readonly view = new UpdateView();
+  private readonly self: SetOrigin;
+  private deferred = false;
+  private announcedWork = false;
+
+  constructor(options: RibOptions) {
+    this.options = options;
+    this.clusterId = options.clusterId ?? options.routerId;
+    this.nextHops = new NextHops(options.resolver);
+    this.sets = new AttributeSets(this.nextHops, options.localAs, options.routerId, this.clusterId);
+    const decision = { ...defaultDecision, ...options.decision };
+    this.decision = new Decision(decision, this.sets, this.nextHops, (a, b) => this.comparePeers(a, b));
+    const seed = options.seed ?? 0x5bd1e995;
+    this.tables = {
+      4: new FamilyTable(4, seed, this.sets, this.decision),
+      6: new FamilyTable(6, seed, this.sets, this.decision),
+    };
+    this.imports = new ImportStage(this.sets, (id) => this.peers[id], options.localAs);
+    this.views = new Views(this.tables, this.sets, this.nextHops, this.decision, (id) => this.peers[id]);
+    this.self = {
+      id: localPeer,
+      kind: 'local',
+      weight: 0,
+      routerId: options.routerId,
+      localAs: options.localAs,
+      allowAsIn: 0,
+      honorGracefulShutdown: false,
+    };
+    options.resolver.watch((changed) => this.nextHopsChanged(changed));
+  }
+
+  private peer(id: PeerId): Peer {
+    const peer = this.peers[id];
+    if (!peer) throw new Error(`no peer ${id}`);
+    return peer;
+  }
+
+  private comparePeers(a: number, b: number): number {
+    const x = this.peers[a];
+    const y = this.peers[b];
+    return x && y ? compareAddresses(x.config.address, y.config.address) : a - b;
+  }
+
+  // --------------------------------------------------------------------------------------------------- neighbours
+
+  addPeer(config: PeerConfig): PeerId {
+    let id = 1;
+    while (this.peers[id]) id++;
+    if (id > 0xffff) throw new Error('more than 65535 neighbours');
+    this.peers[id] = makePeer(id as PeerId, config);
+    for (const family of families) this.tables[family].ensurePeer(id);
+    return id as PeerId;
+  }
+
+  updatePeer(id: PeerId, config: PeerConfig): void {
+    const peer = this.peer(id);
+    const before = peer.config;
+    configure(peer, config, peer.session);
+    const attributesDiffer =
+      before.localAs !== config.localAs ||
+      before.remoteAs !== config.remoteAs ||
+      before.allowAsIn !== config.allowAsIn ||
+      before.weight !== config.weight ||
+      before.honorGracefulShutdown !== config.honorGracefulShutdown ||
+      before.localAsNoPrepend !== config.localAsNoPrepend ||
+      before.requirePolicy !== config.requirePolicy;
+    for (const family of families) {
+      const old = before.families[family];
+      const now = config.families[family];
+      if (attributesDiffer || old?.importPolicy !== now?.importPolicy) this.refreshIn(id, family);
+      if (peer.session) this.regroup(peer, family);
+      this.checkLimits(peer, family);
+    }
+    // whether its routes are reflected to others depends on this
+    if (before.reflectorClient !== config.reflectorClient) this.exportAgain();
+  }
+
+  removePeer(id: PeerId): void {
+    this.sessionDown(id);
+    // its number may be used again only when nothing of it is left
+    this.settle();
+    this.peers[id] = undefined;
+  }
+
+  sessionUp(id: PeerId, session: PeerSession): void {
+    const peer = this.peer(id);
+    if (peer.session) this.sessionDown(id, families);
+    configure(peer, peer.config, session);
+    peer.limits.clear();
+    for (const family of families) if (session.context.families.has(afiSafiOf(family))) this.regroup(peer, family);
+  }
+
+  sessionDown(id: PeerId, retain: readonly Family[] = []): void {
+    const peer = this.peer(id);
+    for (const family of families) {
+      this.leaveGroup(peer, family);
+      const table = this.tables[family];
+      if (retain.includes(family)) table.markStale(id);
+      else table.dropAll(id, false);
+    }
+    peer.session = undefined;
+    this.tellWork();
+  }
+
+  private leaveGroup(peer: Peer, family: Family): void {
+    const out = peer.out[family];
+    if (!out) return;
+    out.group.leave(peer.id);
+    if (out.group.members.size === 0) {
+      out.group.close();
+      this.groups.delete(out.group.key);
+    }
+    delete peer.out[family];
+  }
+
+  /** Puts the peer into the update group that its settings ask for. */
+  private regroup(peer: Peer, family: Family): void {
+    const rules = exportRules(peer, family, this.options.localAs, this.clusterId);
+    const { session } = peer;
+    const old = peer.out[family];
+    if (!session?.context.families.has(afiSafiOf(family))) return;
+    const limit = peer.config.families[family]?.maxPrefixOut;
+    const key = rules ? this.groupKey(rules, limit) : `none ${family}`;
+    if (old?.group.key === key) return;
+    const table = this.tables[family];
+    let group = this.groups.get(key);
+    if (!group) {
+      const maxMessage = session.context.extendedMessages ? 65535 : 4096;
+      const out = new OutTable(table, this.sets, rules, afiSafiOf(family), maxMessage, (id) => this.originOf(id));
+      group = new UpdateGroup(key, table, out, session.context, this.options.streamLimit ?? defaultStreamLimit);
+      this.groups.set(key, group);
+    }
+    const held = old?.group.heldBy(old.member);
+    this.leaveGroup(peer, family);
+    const member = group.join(peer.id, held);
+    if (old) member.endOfRib = old.member.endOfRib;
+    peer.out[family] = { group, member };
+    this.tellWork();
+    this.tellOutput(peer, family);
+  }
+
+  private groupKey(rules: object, limit: object | undefined): string {
+    return JSON.stringify([rules, limit], (key, value: unknown) => {
+      if (key === 'policy' && value) {
+        const policy = value as RoutePolicy;
+        let id = this.policyIds.get(policy);
+        if (id === undefined) this.policyIds.set(policy, (id = this.policyIds.size + 1));
+        return id;
+      }
+      if (value instanceof Set) return [...(value as Set<number>)].sort((a, b) => a - b);
+      return value instanceof Uint8Array ? [...value] : value;
+    });
+  }
+
+  private originOf(id: number): Peer['source'] {
+    const peer = this.peers[id];
+    return peer?.source ?? { kind: 'local', reflectorClient: false, routerId: this.options.routerId, from: undefined };
+  }
+
+  /** Everything that was made of attribute sets for export is to be made again. */
+  private exportAgain(): void {
+    for (const group of this.groups.values()) group.again();
+    this.tellWork();
+  }
+
+  // -------------------------------------------------------------------------------------------------------- input
+
+  receive(id: PeerId, bytes: Uint8Array, start: number, end: number): ReceiveResult {
+    const peer = this.peer(id);
+    const { session } = peer;
+    if (!session) throw new Error(`UPDATE from ${peer.config.name}, which has no session`);
+    const { view } = this;
+    const fault = view.decode(bytes, start, end, session.context);
+    if (fault) return { kind: 'reset', error: fault };
+    let result = okResult;
+    if (view.withdrawn.count > 0) this.tables[4].withdraw(id, view.withdrawn);
+    if (view.mpWithdrawn.count > 0) this.tableOf(view.mpWithdrawn).withdraw(id, view.mpWithdrawn);
+    if (view.nlri.count > 0) result = this.announced(peer, RouteSource.Nlri, view.nlri);
+    if (view.mpNlri.count > 0) result = worse(result, this.announced(peer, RouteSource.MpReach, view.mpNlri));
+    if (view.attributesWithoutRoutes) {
+      view.block(RouteSource.None);
+      const { blockBytes, blockStart, blockEnd } = view;
+      const outcome = decodeAttributes(blockBytes, blockStart, blockEnd, RouteSource.None, session.context);
+      if (outcome.treatment === 'session-reset') result = { kind: 'reset', error: outcome.error };
+    }
+    if (view.endOfRib !== undefined) {
+      const family = familyOfAfi(view.endOfRib);
+      if (family) this.options.events.endOfRib(id, family);
+    } else this.tellWork();
+    return result;
+  }
+
+  private tableOf(buffer: PrefixBuffer): FamilyTable {
+    return this.tables[buffer.stride === 1 ? 4 : 6];
+  }
+
+  private announced(peer: Peer, source: RouteSource, buffer: PrefixBuffer): ReceiveResult {
+    const { view, sets, imports } = this;
+    const table = this.tableOf(buffer);
+    const { family } = table;
+    view.block(source);
+    const { blockBytes, blockStart, blockEnd } = view;
+    const set = sets.intern(peer.origin, peer.context, source, family, blockBytes, blockStart, blockEnd);
+    if (set === 0) {
+      const bad = sets.bad!;
+      if (bad.error) return { kind: 'reset', error: bad.error };
+      table.withdraw(peer.id, buffer);
+      return { kind: 'withdrawn', reason: bad.faults.map((f) => f.reason).join('; ') };
+    }
+    if (imports.perPrefix(peer, family)) {
+      table.announceEach(peer.id, set, buffer, (index) => imports.evaluate(set, family, table.prefixes.text(index)));
+    } else table.announce(peer.id, set, imports.outcome(set, family), buffer);
+    sets.offer(set);
+    this.checkLimits(peer, family);
+    const { discarded } = sets;
+    if (discarded.length === 0) return okResult;
+    return { kind: 'discarded', reason: discarded.map((f) => f.reason).join('; ') };
+  }
+
+  private checkLimits(peer: Peer, family: Family): void {
+    const limit = peer.config.families[family]?.maxPrefixIn;
+    if (limit) this.checkLimit(peer, family, 'in', this.tables[family].received[peer.id]!, limit);
+  }
+
+  private checkLimit(
+    peer: Peer,
+    family: Family,
+    direction: 'in' | 'out',
+    count: number,
+    limit: { limit: number; warnPercent: number },
+  ): void {
+    for (const level of ['warn', 'exceeded'] as const) {
+      const key = `${direction} ${family} ${level}`;
+      const over = level === 'warn' ? count * 100 >= limit.limit * limit.warnPercent : count > limit.limit;
+      if (!over) peer.limits.delete(key);
+      else if (!peer.limits.has(key)) {
+        peer.limits.add(key);
+        this.options.events.maxPrefix(peer.id, family, direction, level, count);
+      }
+    }
+  }
+
+  markStale(id: PeerId, family: Family): void {
+    this.tables[family].markStale(id);
+  }
+
+  sweepStale(id: PeerId, family: Family): number {
+    const count = this.tables[family].dropAll(id, true);
+    this.tellWork();
+    return count;
+  }
+
+  announce(route: LocalRoute): void {
+    const family = familyOf(route.prefix);
+    const attributes: PathAttributes = {
+      origin: 0,
+      asPath: [],
+      nextHop: { address: new Uint8Array(family === 4 ? 4 : 16), linkLocal: undefined },
+      med: undefined,
+      localPref: undefined,
+      atomicAggregate: false,
+      aggregator: undefined,
+      communities: [],
+      originatorId: undefined,
+      clusterList: [],
+      extendedCommunities: [],
+      largeCommunities: [],
+      unknown: [],
+      partial: 0,
+      ...route.attributes,
+    };
+    const table = this.tables[family];
+    const set = this.sets.internAttributes(this.self, family, attributes);
+    table.setPath(
+      table.insertIndex((p) => p.insertText(route.prefix)),
+      localPeer,
+      set,
+      set,
+    );
+    this.sets.offer(set);
+    this.tellWork();
+  }
+
+  withdraw(prefix: Prefix): boolean {
+    const table = this.tables[familyOf(prefix)];
+    const index = table.prefixes.findText(prefix);
+    const had = index !== 0 && table.dropPath(index, localPeer);
+    if (had) this.tellWork();
+    return had;
+  }
+
+  refreshIn(id: PeerId, family: Family): void {
+    this.imports.again(this.peer(id), family, this.tables[family]);
+    this.tellWork();
+  }
+
+  private nextHopsChanged(changed: readonly IpAddress[] | 'all'): void {
+    const ids = this.nextHops.changed(changed);
+    if (ids.size === 0) return;
+    for (const family of families) {
+      const table = this.tables[family];
+      table.markWhere((path) => {
+        const set = table.paths.accepted[path]!;
+        return set !== 0 && ids.has(this.sets.nextHop[set]!);
+      });
+    }
+    // a best path may stay the best and yet lead elsewhere
+    for (const feed of this.feeds) feed.resolutionsChanged(ids);
+    this.tellWork();
+  }
+
+  deferExport(on: boolean): void {
+    this.deferred = on;
+    if (on) return;
+    this.tellWork();
+    for (const peer of this.peers) for (const family of families) if (peer) this.tellOutput(peer, family);
+  }
+
+  // --------------------------------------------------------------------------------------------------------- work
+
+  get pending(): boolean {
+    for (const family of families) if (this.tables[family].dirty.size > 0) return true;
+    if (this.deferred) return false;
+    for (const group of this.groups.values()) if (group.dirty.size > 0 && !group.blocked) return true;
+    return false;
+  }
+
+  private tellWork(): void {
+    if (this.announcedWork || !this.pending) return;
+    this.announcedWork = true;
+    this.options.events.workReady();
+  }
+
+  private tellOutput(peer: Peer, family: Family): void {
+    const out = peer.out[family];
+    if (!out || out.member.signalled || !out.group.hasOutput(out.member, this.quiet(family))) return;
+    out.member.signalled = true;
+    this.options.events.outputReady(peer.id);
+  }
+
+  private quiet(family: Family): boolean {
+    return !this.deferred && this.tables[family].dirty.size === 0;
+  }
+
+  work(): boolean {
+    for (const family of families) {
+      const table = this.tables[family];
+      if (table.dirty.size > 0) table.decide();
+    }
+    if (this.tables[4].dirty.size === 0 && this.tables[6].dirty.size === 0) this.collect();
+    if (!this.deferred) {
+      for (const group of this.groups.values()) {
+        if (group.dirty.size === 0 || group.blocked) continue;
+        group.export();
+        this.checkOut(group);
+        if (this.announcedWork || group.dirty.size === 0) {
+          for (const id of group.members.keys()) this.tellOutput(this.peers[id]!, group.table.family);
+        }
+      }
+    }
+    for (const family of families) this.tables[family].reclaim();
+    for (const feed of this.feeds) feed.tell();
+    const more = this.pending;
+    if (!more) this.announcedWork = false;
+    return more;
+  }
+
+  /** Frees attribute sets; every best path has been decided since the last input. */
+  private collect(): void {
+    this.sets.collect((set) => {
+      for (const group of this.groups.values()) group.out.setGone(set);
+    });
+  }
+
+  /** Decides all that is open, so that nothing refers to paths that are gone. */
+  private settle(): void {
+    for (const family of families) while (this.tables[family].dirty.size > 0) this.tables[family].decide();
+    this.collect();
+  }
+
+  private checkOut(group: UpdateGroup): void {
+    const { family } = group.table;
+    for (const id of group.members.keys()) {
+      const peer = this.peers[id]!;
+      const limit = peer.config.families[family]?.maxPrefixOut;
+      if (!limit) return; // the limit is part of what makes a group
+      this.checkLimit(peer, family, 'out', group.out.size, limit);
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------------- output
+
+  pull(id: PeerId, maxBytes: number): Uint8Array | undefined {
+    const peer = this.peer(id);
+    for (const family of families) {
+      const out = peer.out[family];
+      if (!out) continue;
+      const wasBlocked = out.group.dirty.size > 0 && out.group.blocked;
+      const bytes = out.group.pull(out.member, this.quiet(family), maxBytes);
+      if (wasBlocked && !out.group.blocked) this.tellWork();
+      if (bytes) return bytes;
+      out.member.signalled = false;
+    }
+    return undefined;
+  }
+
+  refreshOut(id: PeerId, family: Family, enhanced: boolean): void {
+    const peer = this.peer(id);
+    const out = peer.out[family];
+    if (!out) return;
+    out.group.resend(out.member);
+    if (enhanced) {
+      const afiSafi = afiSafiOf(family);
+      out.member.before = encodeRouteRefresh({ family: afiSafi, subtype: RefreshSubtype.BeginOfRefresh });
+      out.member.after = encodeRouteRefresh({ family: afiSafi, subtype: RefreshSubtype.EndOfRefresh });
+    }
+    this.tellOutput(peer, family);
+  }
+
+  // -------------------------------------------------------------------------------------------------------- views
+
+  counters(id: PeerId, family: Family): PeerCounters {
+    const table = this.tables[family];
+    const out = this.peers[id]?.out[family];
+    return {
+      received: table.received[id]!,
+      accepted: table.accepted[id]!,
+      stale: table.stale[id]!,
+      advertised: out?.group.out.size ?? 0,
+      behind: out?.member.lag?.dirty.size ?? out?.member.reader?.behind ?? 0,
+    };
+  }
+
+  routes(query: RouteQuery): Generator<RouteView> {
+    return this.views.routes(query);
+  }
+
+  advertised(id: PeerId, family: Family, prefix?: Prefix): Generator<AdvertisedView> {
+    return this.views.advertised(this.peer(id), family, prefix);
+  }
+
+  bestFeed(pending: () => void): BestFeed {
+    const feed = new BestPathFeed(this.tables, this.sets, this.nextHops, this.decision, pending, () =>
+      this.feeds.delete(feed),
+    );
+    this.feeds.add(feed);
+    return feed;
+  }
+
+  stats(): RibStats {
+    let bytes = this.sets.bytes;
+    for (const family of families) bytes += this.tables[family].bytes;
+    for (const group of this.groups.values()) bytes += group.out.bytes;
+    return {
+      prefixes: { 4: this.tables[4].prefixes.size, 6: this.tables[6].prefixes.size },
+      paths: { 4: this.tables[4].paths.size, 6: this.tables[6].paths.size },
+      attributeSets: this.sets.size,
+      updateGroups: this.groups.size,
+      bytes,
+    };
+  }
+}
+
+function worse(a: ReceiveResult, b: ReceiveResult): ReceiveResult {
+  const rank = { ok: 0, discarded: 1, withdrawn: 2, reset: 3 };
+  return rank[b.kind] > rank[a.kind] ? b : a;
+}
