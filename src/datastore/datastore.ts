@@ -32,12 +32,12 @@ export type Operation =
 
 export interface Transaction {
   readonly if: readonly Compare[];
-  readonly then: readonly Operation[];
+  readonly do: readonly Operation[];
   readonly else?: readonly Operation[];
 }
 
 export interface TransactionResult {
-  /** Whether the conditions held, so that `then` ran and not `else`. */
+  /** Whether the conditions held, so that `do` ran and not `else`. */
   readonly succeeded: boolean;
   readonly revision: Revision;
   /** One entry an operation that ran; key-values for `get`, empty for the others. */

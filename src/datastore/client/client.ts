@@ -88,10 +88,10 @@ export class EtcdClient implements Datastore {
   }
 
   async transaction(transaction: Transaction): Promise<TransactionResult> {
-    const keys = [...transaction.if, ...transaction.then].map((part) => ('prefix' in part ? part.prefix : part.key));
+    const keys = [...transaction.if, ...transaction.do].map((part) => ('prefix' in part ? part.prefix : part.key));
     const answer = await this.write(`transaction on ${[...new Set(keys)].slice(0, 3).join(', ')}`, methods.txn, {
       compare: transaction.if.map(toCompare),
-      success: transaction.then.map(toRequestOp),
+      success: transaction.do.map(toRequestOp),
       failure: (transaction.else ?? []).map(toRequestOp),
     });
     return {

@@ -1,0 +1,149 @@
+/**
+ * Real datastores for tests, on loopback and free ports, each in a directory of its own that goes away with it.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openDatastore } from '../../src/datastore/mod.ts';
+
+export interface RunningStore extends AsyncDisposable {
+  /** For `openDatastore`. */
+  readonly url: string;
+  /** For etcdctl. */
+  readonly endpoint: string;
+  readonly directory: string;
+  readonly pid: number;
+  /** What the server printed so far. */
+  log(): string;
+  /** Ends the process at once, without a chance to write anything, and starts it again on the same data and port. */
+  killAndRestart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (typeof address !== 'object' || !address) throw new Error('no port');
+  return address.port;
+}
+
+export async function startEtcd(extra: readonly string[] = []): Promise<RunningStore> {
+  const [client, peer] = [await freePort(), await freePort()];
+  const secure = extra.some((argument) => argument.startsWith('--cert-file'));
+  const url = `${secure ? 'https' : 'http'}://127.0.0.1:${client}`;
+  return startServer(`etcd${secure ? 's' : ''}://127.0.0.1:${client}`, url, (directory) => [
+    'etcd',
+    ...['--data-dir', join(directory, 'etcd'), '--name', 'test', '--logger', 'zap', '--log-level', 'error'],
+    ...['--listen-client-urls', url, '--advertise-client-urls', url],
+    ...['--listen-peer-urls', `http://127.0.0.1:${peer}`],
+    ...[
+      '--initial-advertise-peer-urls',
+      `http://127.0.0.1:${peer}`,
+      '--initial-cluster',
+      `test=http://127.0.0.1:${peer}`,
+    ],
+    ...extra,
+  ]);
+}
+
+/** Starts a server process and waits until it answers. */
+export async function startServer(
+  url: string,
+  endpoint: string,
+  command: (directory: string) => string[],
+  ready: (url: string) => Promise<boolean> = answers,
+): Promise<RunningStore> {
+  const directory = mkdtempSync(join(tmpdir(), 'godwit-store-'));
+  let log = '';
+  const spawn = () => {
+    const child = Bun.spawn(command(directory), { stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [child.stdout, child.stderr]) {
+      void (async () => {
+        for await (const chunk of stream) log += Buffer.from(chunk).toString();
+      })();
+    }
+    return child;
+  };
+  let child = spawn();
+  const waitReady = async () => {
+    const until = performance.now() + 20_000;
+    while (!(await ready(url))) {
+      if (child.exitCode !== null) throw new Error(`the store ended with ${child.exitCode}:\n${log}`);
+      if (performance.now() > until) throw new Error(`the store does not answer:\n${log}`);
+      await Bun.sleep(50);
+    }
+  };
+  const stop = async () => {
+    child.kill('SIGCONT');
+    child.kill('SIGTERM');
+    const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
+    await child.exited;
+    clearTimeout(timer);
+  };
+  const dispose = async () => {
+    await stop();
+    rmSync(directory, { recursive: true, force: true });
+  };
+  try {
+    await waitReady();
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return {
+    url,
+    endpoint,
+    directory,
+    get pid() {
+      return child.pid;
+    },
+    log: () => log,
+    stop,
+    async killAndRestart() {
+      child.kill('SIGKILL');
+      await child.exited;
+      child = spawn();
+      await waitReady();
+    },
+    [Symbol.asyncDispose]: dispose,
+  };
+}
+
+async function answers(url: string): Promise<boolean> {
+  if (url.startsWith('etcds:')) return answersTcp(url);
+  await using store = await openDatastore(url, { times: { connectMs: 500, requestMs: 500 } });
+  try {
+    await store.get('/');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Without certificates at hand all that can be seen is that the port is open. */
+function answersTcp(url: string): Promise<boolean> {
+  const { hostname, port } = new URL(url.replace('etcds:', 'https:'));
+  return Bun.connect({ hostname, port: Number(port), socket: { data() {} } }).then(
+    (socket) => {
+      socket.end();
+      return true;
+    },
+    () => false,
+  );
+}
+
+/** Waits for something that comes by itself; fails after `seconds`. */
+export async function eventually(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  seconds = 20,
+): Promise<void> {
+  const until = performance.now() + seconds * 1000;
+  while (!(await condition())) {
+    if (performance.now() > until) throw new Error(`waited ${seconds} s in vain: ${what}`);
+    await Bun.sleep(20);
+  }
+}
