@@ -3,3 +3,4 @@ export * from './routes/kernel.ts';
 export * from './routes/fake.ts';
 export * from './routes/reconciler.ts';
 export * from './tunnels/ipip.ts';
+export * from './tunnels/vxlan.ts';

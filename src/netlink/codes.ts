@@ -89,6 +89,7 @@ export const IFLA = {
   VXLAN_LOCAL: 4,
   VXLAN_LEARNING: 7,
   VXLAN_PORT: 15,
+  VXLAN_LOCAL6: 17,
 } as const;
 export const IFA = { ADDRESS: 1, LOCAL: 2, LABEL: 3, BROADCAST: 4, FLAGS: 8 } as const;
 export const IFA_F = { NODAD: 2, TENTATIVE: 0x40, PERMANENT: 0x80, NOPREFIXROUTE: 0x200 } as const;

@@ -1,8 +1,7 @@
 /** Links: RTM_{NEW,DEL,GET,SET}LINK, struct ifinfomsg. */
 import type { Reader } from '../base/mod.ts';
-import { macBytes, macFromBytes } from '../net/mod.ts';
 import type { IpAddress, MacAddress } from '../net/mod.ts';
-import { addressBytes } from '../net/mod.ts';
+import { addressBytes, addressFromBytes, familyOf, macBytes, macFromBytes } from '../net/mod.ts';
 import { AF } from '../sys/mod.ts';
 import { IFF, IFLA, NLM_F, RTM } from './codes.ts';
 import { forEachAttribute, readString } from './message.ts';
@@ -26,6 +25,32 @@ export interface Link {
   /** `veth`, `bridge`, `vxlan`, …; empty for hardware and loopback. */
   readonly kind: string;
   readonly alias: string;
+  /** Of a VXLAN device. */
+  readonly vxlan?: VxlanParameters;
+}
+
+export interface VxlanParameters {
+  readonly vni: number;
+  /** UDP port. */
+  readonly port: number;
+  readonly local: IpAddress | undefined;
+  /** Index of the device underneath. */
+  readonly lower: number;
+  readonly learning: boolean;
+}
+
+function decodeVxlan(data: Reader): VxlanParameters {
+  let [vni, port, lower, learning] = [0, 0, 0, false];
+  let local: IpAddress | undefined;
+  forEachAttribute(data, (type, value) => {
+    if (type === IFLA.VXLAN_ID) vni = value.u32le();
+    else if (type === IFLA.VXLAN_PORT) port = value.u16();
+    else if (type === IFLA.VXLAN_LINK) lower = value.u32le();
+    else if (type === IFLA.VXLAN_LEARNING) learning = value.u8() !== 0;
+    else if (type === IFLA.VXLAN_LOCAL || type === IFLA.VXLAN_LOCAL6)
+      local = addressFromBytes(value.view(value.remaining));
+  });
+  return { vni, port, local, lower, learning };
 }
 
 export const isUp = (link: Link): boolean => (link.flags & IFF.UP) !== 0;
@@ -41,6 +66,7 @@ export function decodeLink(body: Reader): Link | undefined {
   let [mtu, master, link] = [0, 0, 0];
   let linkNamespace: number | undefined;
   let address: MacAddress | undefined;
+  let vxlan: VxlanParameters | undefined;
   forEachAttribute(body, (type, value) => {
     if (type === IFLA.IFNAME) name = readString(value);
     else if (type === IFLA.MTU) mtu = value.u32le();
@@ -52,10 +78,24 @@ export function decodeLink(body: Reader): Link | undefined {
     else if (type === IFLA.LINKINFO) {
       forEachAttribute(value, (inner, info) => {
         if (inner === IFLA.INFO_KIND) kind = readString(info);
+        else if (inner === IFLA.INFO_DATA && kind === 'vxlan') vxlan = decodeVxlan(info);
       });
     }
   });
-  return { index, name, flags, mtu, hardwareType, address, master, link, linkNamespace, kind, alias };
+  return {
+    index,
+    name,
+    flags,
+    mtu,
+    hardwareType,
+    address,
+    master,
+    link,
+    linkNamespace,
+    kind,
+    alias,
+    ...(vxlan ? { vxlan } : {}),
+  };
 }
 
 interface LinkSettings {
@@ -73,14 +113,7 @@ export type NewLink = LinkSettings & { readonly master?: number } & (
     | { readonly kind: 'bridge' | 'dummy' | 'ipip' }
     /** The peer must not ask for `up`: the kernel refuses (ENOTCONN) until this end exists. */
     | { readonly kind: 'veth'; readonly peer: Omit<LinkSettings, 'up'> }
-    | {
-        readonly kind: 'vxlan';
-        readonly vni: number;
-        readonly port: number;
-        readonly local: IpAddress;
-        readonly lower: number;
-        readonly learning: boolean;
-      }
+    | ({ readonly kind: 'vxlan' } & VxlanParameters & { readonly local: IpAddress })
   );
 
 function header(batch: Batch, index: number, flags = 0, change = 0, family: number = AF.UNSPEC): Batch {
@@ -109,7 +142,9 @@ export function addLink(batch: Batch, link: NewLink): Batch {
     } else if (link.kind === 'vxlan') {
       batch.nested(IFLA.INFO_DATA, () => {
         batch.attributeU32(IFLA.VXLAN_ID, link.vni).attributeU16be(IFLA.VXLAN_PORT, link.port);
-        batch.attributeU32(IFLA.VXLAN_LINK, link.lower).attribute(IFLA.VXLAN_LOCAL, addressBytes(link.local));
+        batch.attributeU32(IFLA.VXLAN_LINK, link.lower);
+        const local = familyOf(link.local) === 4 ? IFLA.VXLAN_LOCAL : IFLA.VXLAN_LOCAL6;
+        batch.attribute(local, addressBytes(link.local));
         batch.attributeU8(IFLA.VXLAN_LEARNING, link.learning ? 1 : 0);
       });
     }

@@ -5,20 +5,11 @@
 import { BpfMap, loadClassifier, mapsOfProgram } from '../../bpf/mod.ts';
 import type { IpipTunnel } from '../../desired/mod.ts';
 import { addressBytes, addressFromBytes } from '../../net/mod.ts';
-import {
-  addAddress,
-  addClsact,
-  addLink,
-  deleteAddress,
-  deleteBpfFilter,
-  deleteLink,
-  isUp,
-  setBpfFilter,
-  setLink,
-} from '../../netlink/mod.ts';
+import { addClsact, addLink, deleteBpfFilter, deleteLink, setBpfFilter, setLink } from '../../netlink/mod.ts';
 import type { Link, Rtnetlink } from '../../netlink/mod.ts';
 import { errno, isErrno, openTun, writeSysctl } from '../../sys/mod.ts';
 import type { Fd } from '../../sys/mod.ts';
+import { clearAddresses, settleDevice } from './device.ts';
 import { ipipDecapsulation, ipipEncapsulation } from './ipip-programs.ts';
 
 /** Which of the two forms is in use. */
@@ -44,11 +35,7 @@ export class IpipTunnelDriver implements Disposable {
     const uplink = this.netlink.link(tunnel.uplink);
     if (!uplink) throw new Error(`IPIP: there is no uplink ${tunnel.uplink}`);
     const { link, form } = this.ensureDevice(tunnel);
-    this.netlink.change((batch) => {
-      if (!isUp(link) || link.mtu !== tunnel.mtu)
-        setLink(batch, link.index, { up: true, mtu: tunnel.mtu }, tunnel.device);
-    });
-    this.ensureAddress(tunnel, link.index);
+    settleDevice(this.netlink, link, tunnel.mtu, tunnel.address);
     if (form === 'bpf') this.ensurePrograms(tunnel, link.index, uplink.index);
     return form;
   }
@@ -66,9 +53,7 @@ export class IpipTunnelDriver implements Disposable {
     const link = this.netlink.link(device);
     if (!link) return;
     // the kernel's own tunl0 cannot be deleted: it is emptied and set down
-    this.netlink.changeEach(this.addressesOf(link.index), (batch, address) =>
-      deleteAddress(batch, link.index, address),
-    );
+    clearAddresses(this.netlink, link.index);
     this.netlink.changeEach([link], (batch) => setLink(batch, link.index, { up: false }, device));
     this.netlink.changeEach([link], (batch) => deleteLink(batch, link.index, device));
   }
@@ -86,20 +71,6 @@ export class IpipTunnelDriver implements Disposable {
     }
     this.tun ??= openTun(tunnel.device);
     return { link: this.netlink.link(tunnel.device)!, form: 'bpf' };
-  }
-
-  private addressesOf(index: number) {
-    return this.netlink.addresses(4).filter((address) => address.index === index);
-  }
-
-  private ensureAddress(tunnel: IpipTunnel, index: number): void {
-    const there = this.addressesOf(index);
-    const { address } = tunnel;
-    if (address !== undefined && !there.some((a) => a.address === address)) {
-      this.netlink.change((batch) => addAddress(batch, index, { address, prefixLength: 32 }));
-    }
-    const surplus = there.filter((a) => a.address !== address);
-    this.netlink.changeEach(surplus, (batch, a) => deleteAddress(batch, index, a));
   }
 
   private ensurePrograms(tunnel: IpipTunnel, tunnelIndex: number, uplinkIndex: number): void {
