@@ -9,6 +9,10 @@ export const testPackages: readonly { package: string; provides: string }[] = [
   { package: 'nftables', provides: '/usr/sbin/nft' },
   { package: 'strace', provides: '/usr/bin/strace' },
   { package: 'bird2', provides: '/usr/sbin/bird' },
+  { package: 'frr', provides: '/usr/lib/frr/bgpd' },
+  { package: 'gobgpd', provides: '/usr/bin/gobgpd' },
+  { package: 'openbgpd', provides: '/usr/sbin/bgpd' },
+  { package: 'exabgp', provides: '/usr/sbin/exabgp' },
 ];
 
 /**
