@@ -52,7 +52,7 @@ export interface RuleInput {
   readonly context: SessionContext;
 }
 
-interface Rule {
+export interface AttributeRule {
   readonly name: string;
   /** The Optional and Transitive bits it must have, RFC 7606 §3 c. */
   readonly flags: number;
@@ -62,6 +62,8 @@ interface Rule {
   readonly internalOnly?: true;
   /** Of no concern here whatever it looks like; said in words for those who ask why it is gone. */
   ignored?(input: RuleInput): string | undefined;
+  /** To be told as a fault when ignored: the peer should not have sent it. */
+  readonly ignoredIsFault?: true;
   read(draft: AttributeDraft, input: RuleInput): RuleFault | undefined;
 }
 
@@ -100,7 +102,7 @@ function list(
 const fromFourOctetPeer = (input: RuleInput): string | undefined =>
   input.context.fourOctetAs ? 'the peer sends four-octet AS numbers everywhere' : undefined;
 
-export const attributeRules: Readonly<Record<number, Rule | undefined>> = {
+export const attributeRules: Readonly<Record<number, AttributeRule | undefined>> = {
   // RFC 7606 §7.1
   [AttributeType.Origin]: {
     name: 'ORIGIN',
@@ -206,6 +208,7 @@ export const attributeRules: Readonly<Record<number, Rule | undefined>> = {
     name: 'AS4_PATH',
     flags: optionalTransitive,
     ignored: fromFourOctetPeer,
+    ignoredIsFault: true,
     read(draft, input) {
       const path = decodeAs4Path(input.bytes, input.start, input.end);
       if (typeof path === 'string') return discard(path);
@@ -217,6 +220,7 @@ export const attributeRules: Readonly<Record<number, Rule | undefined>> = {
     name: 'AS4_AGGREGATOR',
     flags: optionalTransitive,
     ignored: fromFourOctetPeer,
+    ignoredIsFault: true,
     read(draft, input) {
       if (lengthOf(input) !== 8) return discard(badLength(input));
       const asn = u32(input.bytes, input.start);

@@ -4,7 +4,14 @@
  */
 import { mergeAs4Path } from './as-path.ts';
 import { AttributeCursor } from './attribute-cursor.ts';
-import { type AttributeDraft, attributeRules, emptyDraft, type RuleInput, type Treatment } from './attribute-rules.ts';
+import {
+  type AttributeDraft,
+  type AttributeRule,
+  attributeRules,
+  emptyDraft,
+  type RuleInput,
+  type Treatment,
+} from './attribute-rules.ts';
 import { AS_TRANS, AttributeFlag, AttributeType, ErrorCode, UpdateError } from './iana.ts';
 import { protocolError } from './notification.ts';
 import {
@@ -33,44 +40,52 @@ export function decodeAttributes(
 ): AttributeOutcome {
   const judge = new Judge();
   const draft = emptyDraft();
-  const seen = new Set<number>();
   const cursor = new AttributeCursor(bytes, start, end);
+  const input = { bytes, start, end, source, context };
   while (cursor.next()) {
-    const { type, flags } = cursor;
+    const { type } = cursor;
     if (type === AttributeType.MpUnreachNlri) continue; // `UpdateView` has dealt with it
-    if (seen.has(type)) {
-      // RFC 7606 §3 g; a second MP_REACH_NLRI never gets here
-      judge.fault(type, 'attribute-discard', 'it stands there again');
-      continue;
-    }
-    seen.add(type);
-    const input: RuleInput = { bytes, start: cursor.valueStart, end: cursor.valueEnd, source, context };
-    const rule = attributeRules[type];
-    if (!rule) readUnknown(judge, draft, input, cursor);
+    // RFC 7606 §3 g; a second MP_REACH_NLRI never gets here
+    if (judge.seenBefore(type)) judge.fault(type, 'attribute-discard', 'it stands there again');
     else {
-      const ignored = rule.ignored?.(input);
-      if (ignored !== undefined) {
-        if (type === AttributeType.As4Path || type === AttributeType.As4Aggregator) {
-          judge.fault(type, 'attribute-discard', ignored);
-        }
-        continue;
-      }
-      const wrongFlags = (flags & (AttributeFlag.Optional | AttributeFlag.Transitive)) !== rule.flags;
-      if (wrongFlags) judge.fault(type, 'treat-as-withdraw', `flags 0x${flags.toString(16)}`);
-      else if (rule.internalOnly && context.peerType === 'external') {
-        judge.fault(type, 'attribute-discard', 'only internal peers may send it');
-      } else {
-        const fault = rule.read(draft, input);
-        if (fault) {
-          judge.fault(type, fault.treatment, fault.reason);
-          if (fault.subcode !== undefined) judge.reset(fault.subcode, bytes.subarray(cursor.start, cursor.valueEnd));
-        } else if (flags & AttributeFlag.Partial && rule.passedOn) draft.partial |= 1 << (type & 31);
-      }
+      input.start = cursor.valueStart;
+      input.end = cursor.valueEnd;
+      const rule = attributeRules[type];
+      if (rule) readKnown(judge, draft, input, cursor, rule);
+      else readUnknown(judge, draft, input, cursor);
     }
   }
   if (cursor.overrun !== undefined) judge.fault(0, 'treat-as-withdraw', cursor.overrun);
   mergeFourOctet(draft, context);
-  return judge.verdict(draft, source, seen);
+  return judge.verdict(draft, source);
+}
+
+function readKnown(
+  judge: Judge,
+  draft: AttributeDraft,
+  input: RuleInput,
+  cursor: AttributeCursor,
+  rule: AttributeRule,
+): void {
+  const { type, flags } = cursor;
+  const ignored = rule.ignored?.(input);
+  if (ignored !== undefined) {
+    if (rule.ignoredIsFault) judge.fault(type, 'attribute-discard', ignored);
+    return;
+  }
+  if ((flags & (AttributeFlag.Optional | AttributeFlag.Transitive)) !== rule.flags) {
+    judge.fault(type, 'treat-as-withdraw', `flags 0x${flags.toString(16)}`);
+    return;
+  }
+  if (rule.internalOnly && input.context.peerType === 'external') {
+    judge.fault(type, 'attribute-discard', 'only internal peers may send it');
+    return;
+  }
+  const fault = rule.read(draft, input);
+  if (fault) {
+    judge.fault(type, fault.treatment, fault.reason);
+    if (fault.subcode !== undefined) judge.reset(fault.subcode, input.bytes.subarray(cursor.start, cursor.valueEnd));
+  } else if (flags & AttributeFlag.Partial && rule.passedOn) draft.partial |= 1 << (type & 31);
 }
 
 /** RFC 4271 §5, §6.3: what is unknown and optional is passed on if transitive, else left out; the rest is fatal. */
@@ -99,11 +114,26 @@ function mergeFourOctet(draft: AttributeDraft, context: SessionContext): void {
 
 const severity: Record<Treatment, number> = { 'attribute-discard': 1, 'treat-as-withdraw': 2, 'session-reset': 3 };
 
-/** Collects faults; the severest treatment wins, RFC 7606 §3 h. */
+/** Knows which attributes were there and what is wrong with them; the severest treatment wins, RFC 7606 §3 h. */
 class Judge {
   private readonly faults: AttributeFault[] = [];
   private worst: Treatment | undefined;
   private notification: ProtocolError | undefined;
+  /** Types below 32 as bits: those are nearly all there ever are. */
+  private low = 0;
+  private high: Set<number> | undefined;
+
+  has(type: number): boolean {
+    return type < 32 ? (this.low & (1 << type)) !== 0 : this.high?.has(type) === true;
+  }
+
+  /** Whether the type was seen; it is from now on. */
+  seenBefore(type: number): boolean {
+    if (this.has(type)) return true;
+    if (type < 32) this.low |= 1 << type;
+    else (this.high ??= new Set()).add(type);
+    return false;
+  }
 
   fault(type: number, treatment: Treatment, what: string): void {
     const worse = this.worst === undefined || severity[treatment] > severity[this.worst];
@@ -126,8 +156,8 @@ class Judge {
     );
   }
 
-  verdict(draft: AttributeDraft, source: RouteSource, seen: ReadonlySet<number>): AttributeOutcome {
-    if (source !== RouteSource.None) this.requireMandatory(draft, source, seen);
+  verdict(draft: AttributeDraft, source: RouteSource): AttributeOutcome {
+    if (source !== RouteSource.None) this.requireMandatory(draft, source);
     else if (this.worst === 'treat-as-withdraw') {
       // RFC 7606 §5.2: without reachable routes in sight we may have missed them, so nothing less will do
       this.fault(0, 'session-reset', 'an error in a message without routes');
@@ -146,9 +176,9 @@ class Judge {
   }
 
   /** RFC 7606 §3 d. One that was there and bad has been judged already. */
-  private requireMandatory(draft: AttributeDraft, source: RouteSource, seen: ReadonlySet<number>): void {
+  private requireMandatory(draft: AttributeDraft, source: RouteSource): void {
     const missing = (type: AttributeType) => {
-      if (!seen.has(type)) this.fault(type, 'treat-as-withdraw', 'missing');
+      if (!this.has(type)) this.fault(type, 'treat-as-withdraw', 'missing');
     };
     if (draft.origin === undefined) missing(AttributeType.Origin);
     if (draft.asPath === undefined) missing(AttributeType.AsPath);
