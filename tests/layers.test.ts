@@ -8,7 +8,7 @@ const allowed: Record<string, readonly string[]> = {
   sys: ['base'],
   netlink: ['base', 'net', 'sys'],
   bpf: ['base', 'sys'],
-  nft: ['base', 'net', 'netlink'],
+  nft: ['base', 'net', 'sys', 'netlink'],
   'bgp/wire': ['base', 'net'],
   'bgp/fsm': ['base', 'net', 'bgp/wire'],
   'bgp/rib': ['base', 'net', 'bgp/wire'],

@@ -1,4 +1,8 @@
 /** The writers of kernel state, one for each kind: routes, bridges, endpoints, masquerading. */
+export * from './bridge.ts';
+export * from './masquerade.ts';
+export * from './part.ts';
+export * from './sysctl.ts';
 export * from './routes/kernel.ts';
 export * from './routes/fake.ts';
 export * from './routes/reconciler.ts';

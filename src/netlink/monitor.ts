@@ -37,18 +37,28 @@ const DEFAULT_GROUPS = [
   'IPV6_RULE',
 ] as const;
 
-function openSubscribed(options: MonitorOptions) {
-  const fd = openNetlink(NETLINK.ROUTE);
-  const bytes = options.receiveBufferBytes ?? 8 << 20;
+interface ListenOptions {
+  /** NETLINK protocol number. */
+  readonly protocol: number;
+  /** Multicast group numbers. */
+  readonly groups: readonly number[];
+  readonly receiveBufferBytes?: number;
+  /** One or more messages; a view that the next call overwrites. */
+  readonly data: (bytes: Uint8Array) => void;
+  /** The kernel dropped messages; listening goes on. */
+  readonly lost: (reason: string) => void;
+}
+
+function openSubscribed({ protocol, groups, receiveBufferBytes = 8 << 20 }: ListenOptions) {
+  const fd = openNetlink(protocol);
   try {
-    setOption(fd, SOL.SOCKET, SO.RCVBUFFORCE, bytes);
+    setOption(fd, SOL.SOCKET, SO.RCVBUFFORCE, receiveBufferBytes);
   } catch (error) {
     if (!isErrno(error, errno.EPERM)) throw error;
-    setOption(fd, SOL.SOCKET, SO.RCVBUF, bytes);
+    setOption(fd, SOL.SOCKET, SO.RCVBUF, receiveBufferBytes);
   }
   bindSocket(fd, Uint8Array.of(AF.NETLINK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
-  for (const group of options.groups ?? DEFAULT_GROUPS)
-    setOption(fd, SOL.NETLINK, NETLINK.ADD_MEMBERSHIP, RTNLGRP[group]);
+  for (const group of groups) setOption(fd, SOL.NETLINK, NETLINK.ADD_MEMBERSHIP, group);
   return fd;
 }
 
@@ -67,8 +77,8 @@ function decode(bytes: Uint8Array, tell: (event: KernelEvent) => void): void {
   });
 }
 
-/** Listens in the namespace this thread is in now, until disposed. `tell` runs on the event loop. */
-export function monitorKernel(tell: (event: KernelEvent) => void, options: MonitorOptions = {}): Disposable {
+/** Receives multicast messages in the namespace this thread is in now, until disposed; calls back on the event loop. */
+export function listenNetlink(options: ListenOptions): Disposable {
   let disposed = false;
   let current: { end(): void } | undefined;
 
@@ -83,7 +93,7 @@ export function monitorKernel(tell: (event: KernelEvent) => void, options: Monit
       fd: number,
       socket: {
         data: (_socket, data) => {
-          if (!disposed) decode(data, tell);
+          if (!disposed) options.data(data);
         },
         close: () => {
           if (!disposed) start('the kernel dropped events (ENOBUFS)');
@@ -94,7 +104,7 @@ export function monitorKernel(tell: (event: KernelEvent) => void, options: Monit
     void opened.then((socket) => {
       current = socket;
       if (disposed) socket.end();
-      else if (reason !== undefined) tell({ type: 'resync', reason });
+      else if (reason !== undefined) options.lost(reason);
     });
   }
   start();
@@ -105,4 +115,15 @@ export function monitorKernel(tell: (event: KernelEvent) => void, options: Monit
       namespace[Symbol.dispose]();
     },
   };
+}
+
+/** Listens in the namespace this thread is in now, until disposed. `tell` runs on the event loop. */
+export function monitorKernel(tell: (event: KernelEvent) => void, options: MonitorOptions = {}): Disposable {
+  return listenNetlink({
+    protocol: NETLINK.ROUTE,
+    groups: (options.groups ?? DEFAULT_GROUPS).map((group) => RTNLGRP[group]),
+    ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
+    data: (bytes) => decode(bytes, tell),
+    lost: (reason) => tell({ type: 'resync', reason }),
+  });
 }

@@ -4,7 +4,7 @@
  */
 import { errno, KernelError, openSocket, receive, send, setOption, check, isErrno } from '../sys/mod.ts';
 import type { Fd } from '../sys/mod.ts';
-import { AF, SO, SOCK, SOL } from '../sys/mod.ts';
+import { AF, MSG, SO, SOCK, SOL } from '../sys/mod.ts';
 import { Reader } from '../base/mod.ts';
 import { NETLINK, NLM_F, NLMSG } from './codes.ts';
 import { Batch, forEachAttribute, forEachMessage, readString } from './message.ts';
@@ -93,6 +93,28 @@ export class NetlinkSocket implements Disposable {
   /** Runs the batch; throws the first refusal. */
   request(batch: Batch): void {
     for (const error of this.execute(batch)) if (error) throw error;
+  }
+
+  /**
+   * Sends the batch as one message sequence that takes effect whole or not at all (nfnetlink), and throws the first
+   * refusal. Requests need not ask for acknowledgements: refusals always come, and are there when the send call returns.
+   */
+  requestWhole(batch: Batch): void {
+    check(`netlink ${batch.names[0]}`, send(this.fd, batch.bytes()));
+    let refused: KernelError | undefined;
+    for (;;) {
+      const length = receive(this.fd, this.buffer, MSG.DONTWAIT);
+      if (length === -errno.EINTR) continue;
+      if (length === -errno.EAGAIN) break;
+      check('netlink answers', length);
+      forEachMessage(this.buffer.subarray(0, length), (header, body) => {
+        if (header.type !== NLMSG.ERROR) return;
+        const { errno: number, message } = readError(header, body);
+        if (number === 0) return;
+        refused ??= new KernelError(batch.names[header.sequence - 1] ?? 'netlink request', number, message);
+      });
+    }
+    if (refused) throw refused;
   }
 
   /**

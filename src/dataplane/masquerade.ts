@@ -1,0 +1,93 @@
+/**
+ * Masquerading: what a pod sends to somewhere that is not the pod network leaves with this node's address. Traffic
+ * between pods, on whatever node, is never touched, nor is multicast. One table of ours holds it, written whole.
+ *
+ * Packets are also lost when another program's forward chain drops by default (Docker does that); such chains are looked
+ * for and told, because nothing in a table of ours could overrule them.
+ */
+import { isErrno, errno } from '../sys/mod.ts';
+import { familyOf } from '../net/mod.ts';
+import type { Prefix } from '../net/mod.ts';
+import { formatOperation, formatTransaction, removeTable, replaceTable, tableDrift } from '../nft/mod.ts';
+import type { Nftables, Rule, Table, TableName } from '../nft/mod.ts';
+import type { Part, PlannedChange } from './part.ts';
+
+/** Our mark in nf_tables: the table's name. */
+export const NFT_TABLE: TableName = { family: 'inet', name: 'godwit' };
+
+const SRCNAT = 100;
+const MULTICAST: Record<4 | 6, Prefix> = { 4: '224.0.0.0/4' as Prefix, 6: 'ff00::/8' as Prefix };
+
+/** The table for these pod networks, one or none a family. */
+export function masqueradeTable(networks: readonly Prefix[]): Table {
+  const rules = networks.map((network): Rule => {
+    return {
+      purpose: `masquerade what leaves ${network}`,
+      statements: [
+        { type: 'source', prefix: network },
+        { type: 'destination', prefix: network, negate: true },
+        { type: 'destination', prefix: MULTICAST[familyOf(network)], negate: true },
+        { type: 'masquerade' },
+      ],
+    };
+  });
+  const base = { type: 'nat', hook: 'postrouting', priority: SRCNAT, policy: 'accept' } as const;
+  return { ...NFT_TABLE, chains: [{ name: 'postrouting', base, rules }] };
+}
+
+/** A chain of somebody else that drops what it does not know, where pods' packets pass. */
+export interface ForwardDrop {
+  /** `ip filter FORWARD`. */
+  readonly chain: string;
+}
+
+export class MasqueradePart implements Part {
+  readonly name = 'masquerade';
+  private readonly nft: () => Nftables;
+  private want: Table | 'absent' | undefined;
+
+  /** `nft` opens on first use: a node without masquerading needs no netfilter. */
+  constructor(nft: () => Nftables) {
+    this.nft = nft;
+  }
+
+  /** Undefined: not known yet, and nothing is touched. */
+  setDesired(want: Table | 'absent' | undefined): void {
+    this.want = want;
+  }
+
+  plan(): PlannedChange[] {
+    const { want } = this;
+    if (want === undefined) return [];
+    if (want === 'absent') {
+      if (!this.readIfPossible()) return [];
+      const text = removeTable(NFT_TABLE).map(formatOperation).join('\n');
+      return [{ text, apply: () => this.nft().run(removeTable(NFT_TABLE)) }];
+    }
+    if (tableDrift(want, this.nft().read(NFT_TABLE)) === undefined) return [];
+    const transaction = replaceTable(want);
+    return [{ text: formatTransaction(transaction), apply: () => this.nft().run(transaction) }];
+  }
+
+  /** A kernel without netfilter holds no table of ours. */
+  private readIfPossible(): boolean {
+    try {
+      return this.nft().read(NFT_TABLE) !== undefined;
+    } catch (error) {
+      if (isErrno(error, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL)) return false;
+      throw error;
+    }
+  }
+
+  /** Forward chains of others that drop by default; empty where there is no netfilter. */
+  forwardDrops(): ForwardDrop[] {
+    try {
+      return this.nft()
+        .baseChains()
+        .filter(({ base, table }) => base.hook === 'forward' && base.policy === 'drop' && table.name !== NFT_TABLE.name)
+        .map(({ table, chain }) => ({ chain: `${table.family} ${table.name} ${chain}` }));
+    } catch {
+      return [];
+    }
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Rules as the kernel's virtual machine wants them: each statement becomes a few expressions that load a packet field
+ * into a register, mask it and compare it. In an `inet` table an address test first asks for its family.
+ */
+import { addressBytes, familyOf, prefixAddress, prefixLength } from '../net/mod.ts';
+import type { Prefix } from '../net/mod.ts';
+import type { Batch } from '../netlink/mod.ts';
+import { NFPROTO, NFT_CMP, NFT_META, NFT_REG, NFT_PAYLOAD_NETWORK_HEADER } from './codes.ts';
+import { NF_NAT_RANGE_PROTO_RANDOM_FULLY, NF_VERDICT, NFTA_BITWISE, NFTA_CMP, NFTA_DATA, NFTA_EXPR } from './codes.ts';
+import {
+  NFTA_IMMEDIATE,
+  NFTA_LIST_ELEM,
+  NFTA_MASQ_FLAGS,
+  NFTA_META,
+  NFTA_PAYLOAD,
+  NFTA_VERDICT_CODE,
+} from './codes.ts';
+import type { NftFamily, Statement } from './table.ts';
+
+const IFNAMSIZ = 16;
+
+function expression(batch: Batch, name: string, data: () => void): void {
+  batch.nested(NFTA_LIST_ELEM, () => {
+    batch.attributeString(NFTA_EXPR.NAME, name).nested(NFTA_EXPR.DATA, data);
+  });
+}
+
+function loadMeta(batch: Batch, key: number): void {
+  expression(batch, 'meta', () => {
+    batch.attributeU32be(NFTA_META.DREG, NFT_REG.R1).attributeU32be(NFTA_META.KEY, key);
+  });
+}
+
+function compare(batch: Batch, value: ArrayLike<number>, negate = false): void {
+  expression(batch, 'cmp', () => {
+    batch
+      .attributeU32be(NFTA_CMP.SREG, NFT_REG.R1)
+      .attributeU32be(NFTA_CMP.OP, negate ? NFT_CMP.NEQ : NFT_CMP.EQ)
+      .nested(NFTA_CMP.DATA, () => batch.attribute(NFTA_DATA.VALUE, value));
+  });
+}
+
+/** Where the addresses stand in the headers of RFC 791 and RFC 8200. */
+const offsets = { 4: { source: 12, destination: 16 }, 6: { source: 8, destination: 24 } } as const;
+
+function matchAddress(
+  batch: Batch,
+  of: 'source' | 'destination',
+  prefix: Prefix,
+  negate: boolean,
+  table: NftFamily,
+): void {
+  const family = familyOf(prefix);
+  const length = family === 4 ? 4 : 16;
+  if (table === 'inet') {
+    loadMeta(batch, NFT_META.NFPROTO);
+    compare(batch, [family === 4 ? NFPROTO.ip : NFPROTO.ip6]);
+  }
+  const bits = prefixLength(prefix);
+  expression(batch, 'payload', () => {
+    batch
+      .attributeU32be(NFTA_PAYLOAD.DREG, NFT_REG.R1)
+      .attributeU32be(NFTA_PAYLOAD.BASE, NFT_PAYLOAD_NETWORK_HEADER)
+      .attributeU32be(NFTA_PAYLOAD.OFFSET, offsets[family][of])
+      .attributeU32be(NFTA_PAYLOAD.LEN, length);
+  });
+  if (bits < length * 8) {
+    const mask = Uint8Array.from({ length }, (_, i) => 0xff << (8 - Math.min(8, Math.max(0, bits - 8 * i))));
+    expression(batch, 'bitwise', () => {
+      batch
+        .attributeU32be(NFTA_BITWISE.SREG, NFT_REG.R1)
+        .attributeU32be(NFTA_BITWISE.DREG, NFT_REG.R1)
+        .attributeU32be(NFTA_BITWISE.LEN, length)
+        .nested(NFTA_BITWISE.MASK, () => batch.attribute(NFTA_DATA.VALUE, mask))
+        .nested(NFTA_BITWISE.XOR, () => batch.attribute(NFTA_DATA.VALUE, new Uint8Array(length)));
+    });
+  }
+  compare(batch, addressBytes(prefixAddress(prefix)), negate);
+}
+
+function matchDevice(batch: Batch, key: number, name: string, negate: boolean): void {
+  const bytes = new Uint8Array(IFNAMSIZ);
+  new TextEncoder().encodeInto(name, bytes);
+  loadMeta(batch, key);
+  compare(batch, bytes, negate);
+}
+
+/** Appends the expressions of one statement. */
+export function encodeStatement(batch: Batch, statement: Statement, table: NftFamily): void {
+  switch (statement.type) {
+    case 'source':
+    case 'destination':
+      matchAddress(batch, statement.type, statement.prefix, statement.negate ?? false, table);
+      break;
+    case 'inputDevice':
+      matchDevice(batch, NFT_META.IIFNAME, statement.name, statement.negate ?? false);
+      break;
+    case 'outputDevice':
+      matchDevice(batch, NFT_META.OIFNAME, statement.name, statement.negate ?? false);
+      break;
+    case 'masquerade':
+      expression(batch, 'masq', () => batch.attributeU32be(NFTA_MASQ_FLAGS, NF_NAT_RANGE_PROTO_RANDOM_FULLY));
+      break;
+    case 'verdict':
+      expression(batch, 'immediate', () => {
+        batch.attributeU32be(NFTA_IMMEDIATE.DREG, NFT_REG.VERDICT).nested(NFTA_IMMEDIATE.DATA, () => {
+          batch.nested(NFTA_DATA.VERDICT, () => {
+            batch.attributeU32be(NFTA_VERDICT_CODE, NF_VERDICT[statement.verdict] >>> 0);
+          });
+        });
+      });
+      break;
+  }
+}
