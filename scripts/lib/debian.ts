@@ -13,6 +13,9 @@ export const testPackages: readonly { package: string; provides: string }[] = [
   { package: 'gobgpd', provides: '/usr/bin/gobgpd' },
   { package: 'openbgpd', provides: '/usr/sbin/bgpd' },
   { package: 'exabgp', provides: '/usr/sbin/exabgp' },
+  { package: 'user-mode-linux', provides: '/usr/bin/linux.uml' },
+  { package: 'kmod', provides: '/usr/sbin/insmod' },
+  { package: 'netcat-openbsd', provides: '/usr/bin/nc' },
 ];
 
 /**
