@@ -1,3 +1,4 @@
+// oxlint-disable unicorn/no-thenable -- `then` is the word for a term's verdict, and a term is never awaited
 import { describe, expect, test } from 'bun:test';
 import { addressBytes, ip, prefix } from '../../net/mod.ts';
 import type { Asn } from '../../net/mod.ts';
