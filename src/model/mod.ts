@@ -1,0 +1,25 @@
+/** Calico's resources: kinds and their schemas, selectors, keys, and the typed view of a datastore's resources. */
+export * from './client.ts';
+export { formatDuration, parseDuration } from './duration.ts';
+export * from './json.ts';
+export * from './keys.ts';
+export type { Column, KindDefinition, Problem } from './kind.ts';
+export * from './kinds.ts';
+export type { BgpConfigurationSpec } from './kinds/bgp-configuration.ts';
+export type { BgpFilterRule, BgpFilterSpec } from './kinds/bgp-filter.ts';
+export type { BgpPeerSpec, PeerAddress } from './kinds/bgp-peer.ts';
+export type { FelixConfigurationSpec } from './kinds/felix-configuration.ts';
+export { encapsulationModes, poolUses } from './kinds/ip-pool.ts';
+export type { IpPoolSpec } from './kinds/ip-pool.ts';
+export { checkIpamConfiguration } from './kinds/ipam.ts';
+export type { IpamConfigurationSpec, IpReservationSpec } from './kinds/ipam.ts';
+export type { NodeSpec } from './kinds/node.ts';
+export { workloadEndpointName } from './kinds/workload-endpoint.ts';
+export type { WorkloadEndpointSpec } from './kinds/workload-endpoint.ts';
+export type { ObjectMeta } from './metadata.ts';
+export { describeProblem } from './problem-text.ts';
+export * from './resource.ts';
+export { allSelector, parseSelector } from './selector/selector.ts';
+export type { Labels, Selector, SelectorNode } from './selector/selector.ts';
+export type { SelectorError } from './selector/lexer.ts';
+export * from './store.ts';
