@@ -5,3 +5,4 @@ export * from './netns.ts';
 export * from './socket.ts';
 export * from './syscall.ts';
 export * from './tun.ts';
+export * from './tcp.ts';
