@@ -16,6 +16,7 @@ const allowed: Record<string, readonly string[]> = {
   'bgp/config': ['base', 'net', 'bgp/wire', 'bgp/policy'],
   'bgp/fib': ['base', 'net', 'bgp/rib', 'desired'],
   'bgp/speaker': ['base', 'net', 'sys', 'bgp/wire', 'bgp/fsm', 'bgp/rib', 'bgp/policy', 'bgp/config', 'bgp/fib'],
+  'bgp/control': ['base', 'net', 'bgp/wire', 'bgp/rib', 'bgp/config', 'bgp/speaker'],
   bgp: [
     'base',
     'net',
@@ -29,6 +30,7 @@ const allowed: Record<string, readonly string[]> = {
     'bgp/config',
     'bgp/fib',
     'bgp/speaker',
+    'bgp/control',
   ],
   model: ['base', 'net'],
   datastore: ['base', 'model'],

@@ -8,7 +8,9 @@ interface Group {
   load(): Promise<{ register(command: Command): void }>;
 }
 
-const groups: Readonly<Record<string, Group>> = {};
+const groups: Readonly<Record<string, Group>> = {
+  bgp: { description: 'The BGP speaker, alone or talked to.', load: () => import('./bgp.ts') },
+};
 
 /** Wrong usage, as opposed to something that failed (1). */
 const USAGE = 2;

@@ -134,3 +134,8 @@ export function diffConfig(before: BgpConfig, after: BgpConfig): ConfigDiff {
     ],
   };
 }
+
+/** What a start with this configuration would do: the difference to a speaker that has none of it. */
+export function startsFrom(config: BgpConfig): ConfigDiff {
+  return diffConfig({ ...config, neighbors: [], dynamic: [], networks: [] }, config);
+}

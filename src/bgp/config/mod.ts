@@ -4,5 +4,5 @@
  */
 export * from './diff.ts';
 export * from './load.ts';
-export { DEFAULT_CONTROL } from './schema.ts';
+export { DEFAULT_CONTROL, parseNetwork } from './schema.ts';
 export * from './types.ts';

@@ -1,5 +1,7 @@
 /** The whole file: its schema, and what only makes sense when all of it is known (names, duplicates, families). */
 import { z } from 'zod';
+import { err, ok } from '../../base/mod.ts';
+import type { Result } from '../../base/mod.ts';
 import { familyOf, prefixesOverlap } from '../../net/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
 import {
@@ -21,6 +23,7 @@ import {
 } from './fields.ts';
 import { dynamicSchema, groupSchema, mergeGroup, neighborSchema, settle } from './neighbors.ts';
 import type { RawGroup } from './neighbors.ts';
+import { compilePolicy, hasWildcard, parseCommunity } from '../policy/mod.ts';
 import { describePolicies, policiesSchema, prefixListsSchema } from './policies.ts';
 import { parseListen } from './listen.ts';
 import type { BgpConfig, DecisionConfig, DynamicRange, FibConfig, NeighborConfig, NetworkConfig } from './types.ts';
@@ -48,6 +51,11 @@ const restart = forms((value) =>
       ).transform((mode) => ({ mode, restartTime: 120, deferral: 120, notifications: true })),
 );
 
+const community = field('a community, as 65000:100, 65000:1:2, rt:65000:1 or no-export', (value) => {
+  const parsed = typeof value === 'string' ? parseCommunity(value) : undefined;
+  return parsed?.ok && !hasWildcard(parsed.value) ? String(value) : undefined;
+});
+
 const network = forms((value) =>
   isMapping(value)
     ? section({
@@ -55,7 +63,7 @@ const network = forms((value) =>
         nextHop: address.optional(),
         med: integer(0, 0xffffffff).optional(),
         localPref: integer(0, 0xffffffff).optional(),
-        communities: list(string(100), 'communities').default([]),
+        communities: list(community, 'communities').default([]),
         prepend: list(asn, 'AS numbers').default([]),
       })
     : prefix.transform((p) => ({ prefix: p, communities: [], prepend: [] })),
@@ -107,6 +115,13 @@ const schema = section({
 
 type Raw = z.output<typeof schema>;
 
+/** One announced prefix, as in `networks`: for what comes over the control socket. */
+export function parseNetwork(value: unknown): Result<NetworkConfig, string> {
+  const parsed = network.safeParse(value);
+  if (parsed.success) return ok(parsed.data as NetworkConfig);
+  return err(parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join('; '));
+}
+
 export const DEFAULT_CONTROL = '/run/godwit/bgp.sock';
 
 /** Checks a parsed document. `readPassword` gives the content of a password file, or undefined when it cannot be read. */
@@ -143,6 +158,10 @@ class Builder {
     };
     const described = describePolicies(raw.policies, raw.prefixLists);
     this.checkPolicyReferences(new Set(described.prefixLists.map((l) => l.name)));
+    for (const policy of described.policies) {
+      const compiled = this.problems.length === 0 && compilePolicy(policy, described.prefixLists);
+      if (compiled && !compiled.ok) this.fault(['policies', policy.name], compiled.error);
+    }
     const policyNames = new Set(described.policies.map((p) => p.name));
     const globals = { asn: raw.as, gracefulRestart: restartConfig.mode };
     const addresses = new Map<IpAddress, number>();

@@ -4,6 +4,6 @@
  */
 export * from './types.ts';
 export { compileAsPath } from './aspath.ts';
-export { parseCommunity } from './community.ts';
+export { hasWildcard, parseCommunity } from './community.ts';
 export { compilePolicy } from './compile.ts';
 export { permits } from './prefixlist.ts';

@@ -1,0 +1,109 @@
+/**
+ * `godwit bgp`: a speaker with its configuration file, control socket and metrics. A socket file that nobody answers on
+ * is left by a life that ended without goodbye: then this one starts as a graceful restart (RFC 4724 §4.1).
+ */
+import { existsSync, rmSync } from 'node:fs';
+import { GodwitError, messageOf } from '../../base/mod.ts';
+import type { Logger } from '../../base/mod.ts';
+import { diffConfig, loadConfig } from '../config/mod.ts';
+import type { BgpConfig } from '../config/mod.ts';
+import type { NextHopResolver } from '../rib/mod.ts';
+import { createSpeaker } from '../speaker/mod.ts';
+import type { FibSink } from '../speaker/mod.ts';
+import { ControlClient } from './client.ts';
+import { serveMetrics } from './metrics.ts';
+import { planRoutes } from './plan.ts';
+import { serveControl } from './server.ts';
+import type { ReloadReport } from './server.ts';
+import type { ConfigDiff } from '../config/mod.ts';
+
+export interface DaemonOptions {
+  readonly file: string;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  readonly metrics?: { readonly address: string; readonly port: number };
+  /** Makes what `fib: kernel` stands for. */
+  readonly kernelFib?: (config: BgpConfig) => { sink: FibSink; resolver: NextHopResolver } & AsyncDisposable;
+  /** Told the function that reads the file again, for SIGHUP. */
+  readonly onReload?: (reload: () => void) => void;
+}
+
+/** Runs until the signal, or until `godwit bgp restart`. */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { file, log } = options;
+  const loaded = loadConfig(file);
+  if (!loaded.ok) throw loaded.error;
+  const config = loaded.value;
+  const restarting = await leftOver(config.control);
+  const fib = config.fib.type === 'kernel' ? options.kernelFib?.(config) : undefined;
+  if (config.fib.type === 'kernel' && !fib) throw new GodwitError('fib', 'this program has no kernel FIB');
+  const speaker = createSpeaker({
+    config,
+    log,
+    restarting,
+    ...(fib && { fib: fib.sink, resolver: fib.resolver }),
+  });
+
+  const reload = (dryRun: boolean, path = file): ReloadReport => {
+    const next = loadConfig(path);
+    if (!next.ok) throw next.error;
+    const diff = diffConfig(speaker.config, next.value);
+    const routes = planRoutes(speaker, next.value, diff);
+    if (!dryRun) speaker.apply(next.value);
+    return { applied: !dryRun, ...reportOf(diff), routes };
+  };
+  options.onReload?.(() => {
+    try {
+      const { neighbors } = reload(false);
+      log.info({ changes: neighbors.filter((n) => n.what !== 'unchanged') }, 'configuration reloaded');
+    } catch (error) {
+      log.error({ error: messageOf(error) }, 'the configuration was not reloaded');
+    }
+  });
+
+  const stop = new AbortController();
+  options.signal.addEventListener('abort', () => stop.abort(), { once: true });
+  let keepSocket = false;
+  const running = speaker.run(stop.signal);
+  await Promise.race([speaker.ready, running]);
+  const control =
+    config.control === undefined
+      ? undefined
+      : serveControl(config.control, speaker, {
+          reload,
+          restart: () => {
+            keepSocket = true;
+            speaker.vanish();
+            stop.abort();
+          },
+        });
+  using _metrics = options.metrics && serveMetrics(speaker, options.metrics.address, options.metrics.port);
+  log.info({ routerId: config.routerId, asn: config.asn, restarting }, 'speaker started');
+  try {
+    await running;
+  } finally {
+    if (!keepSocket) control?.[Symbol.dispose]();
+    await fib?.[Symbol.asyncDispose]();
+  }
+}
+
+/** Whether an earlier life left its socket behind. Throws when it lives still. */
+async function leftOver(path: string | undefined): Promise<boolean> {
+  if (path === undefined || !existsSync(path)) return false;
+  if (await new ControlClient(path).alive()) {
+    throw new GodwitError('control', `another speaker answers at ${path}`, {
+      hint: 'Stop it, or give this one another `control` path.',
+    });
+  }
+  rmSync(path, { force: true });
+  return true;
+}
+
+export function reportOf(diff: ConfigDiff): Pick<ReloadReport, 'neighbors' | 'networks' | 'needsRestart'> {
+  const neighbors = [...diff.neighbors, ...diff.dynamic].map(([neighbor, change]) => ({
+    neighbor,
+    what: change.what,
+    because: 'because' in change ? change.because : [],
+  }));
+  return { neighbors, networks: diff.networks, needsRestart: diff.needsRestart };
+}

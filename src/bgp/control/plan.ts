@@ -1,0 +1,39 @@
+/** What new import policies would make of the routes that are there: the part of a dry run that looks at the tables. */
+import type { BgpConfig, ConfigDiff } from '../config/mod.ts';
+import { PolicyBook } from '../speaker/mod.ts';
+import type { Speaker } from '../speaker/mod.ts';
+import type { ReloadReport } from './server.ts';
+
+export function planRoutes(speaker: Speaker, next: BgpConfig, diff: ConfigDiff): ReloadReport['routes'] {
+  const book = new PolicyBook(next);
+  const plan: ReloadReport['routes'][number][] = [];
+  for (const [address, change] of diff.neighbors) {
+    if (change.what !== 'soft') continue;
+    const neighbor = next.neighbors.find((n) => n.address === address)!;
+    const peer = speaker.peers.get(neighbor.address);
+    if (!peer?.session?.active) continue;
+    const asn = peer.session.negotiated.peerAsn;
+    const settings = book.peerConfig(neighbor, { asn });
+    const external = asn !== neighbor.localAs;
+    let [accepted, wouldAccept] = [0, 0];
+    for (const family of peer.session.families) {
+      accepted += speaker.rib.counters(peer.id, family).accepted;
+      const policy = settings.families[family]?.importPolicy;
+      for (const route of speaker.rib.routes({ family, receivedFrom: peer.id })) {
+        for (const path of route.paths) {
+          if (path.peer !== peer.id || path.state === 'loop') continue;
+          const verdict = policy?.apply({
+            attributes: path.received,
+            family,
+            prefix: route.prefix,
+            from: { name: neighbor.name, address: neighbor.address, asn },
+            source: external ? 'ebgp' : 'ibgp',
+          });
+          if (verdict ? verdict.accept : !(external && next.ebgpRequiresPolicy)) wouldAccept++;
+        }
+      }
+    }
+    plan.push({ neighbor: address, accepted, wouldAccept });
+  }
+  return plan;
+}

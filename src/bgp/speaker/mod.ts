@@ -1,0 +1,13 @@
+/**
+ * The speaker: everything that touches sockets, timers and the order of work. Read `speaker.ts` first (what a speaker
+ * is), then `peer.ts` (a neighbour: carries out the session machine's actions), `established.ts` (messages of a session),
+ * `connection.ts` (framing and back-pressure) and `scheduler.ts` (who has a turn when).
+ */
+export { describeNotification, describeReason } from './describe.ts';
+export type { SpeakerEvent } from './events.ts';
+export type { DialOptions, Listener, Network, Socket, SocketHandlers } from './network.ts';
+export { networkAttributes } from './networks.ts';
+export type { Peer } from './peer.ts';
+export { PolicyBook } from './policies.ts';
+export { createSpeaker, Speaker } from './speaker.ts';
+export type { FibSink, SpeakerOptions } from './speaker.ts';

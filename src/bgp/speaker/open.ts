@@ -1,0 +1,59 @@
+/** Our OPEN for a neighbour: what its configuration allows us to offer. */
+import { addressBytes } from '../../net/mod.ts';
+import type { Family, IpAddress } from '../../net/mod.ts';
+import { Afi, AS_TRANS, BGP_VERSION, IPV4_UNICAST, IPV6_UNICAST } from '../wire/mod.ts';
+import type { AfiSafi, Capability, OpenMessage } from '../wire/mod.ts';
+import type { BgpConfig, PeerSettings } from '../config/mod.ts';
+
+export const wireFamily: Record<Family, AfiSafi> = { 4: IPV4_UNICAST, 6: IPV6_UNICAST };
+export const familyOfWire = (family: AfiSafi): Family | undefined =>
+  family === IPV4_UNICAST ? 4 : family === IPV6_UNICAST ? 6 : undefined;
+
+export const familiesOf = (settings: PeerSettings): Family[] =>
+  ([4, 6] as const).filter((family) => settings.families[family] !== undefined);
+
+/** An IPv4 address as the number that OPEN carries. */
+export function identifierOf(routerId: IpAddress): number {
+  const b = addressBytes(routerId);
+  return ((b[0]! << 24) | (b[1]! << 16) | (b[2]! << 8) | b[3]!) >>> 0;
+}
+
+/** How this speaker stands after its start, for the graceful restart capability (RFC 4724 §3). */
+export interface RestartState {
+  /** The R bit: this life follows another, and End-of-RIB is awaited. */
+  readonly restarting: boolean;
+  /** The F bit: forwarding went on meanwhile. */
+  readonly forwardingPreserved: boolean;
+}
+
+export function buildOpen(config: BgpConfig, settings: PeerSettings, restart: RestartState): OpenMessage {
+  const families = familiesOf(settings);
+  const capabilities: Capability[] = families.map((f) => ({ type: 'multiprotocol', family: wireFamily[f] }));
+  capabilities.push({ type: 'route-refresh' }, { type: 'enhanced-route-refresh' });
+  capabilities.push({ type: 'four-octet-as', asn: settings.localAs });
+  if (settings.extendedNextHop && families.includes(4)) {
+    capabilities.push({ type: 'extended-next-hop', entries: [{ family: IPV4_UNICAST, nextHopAfi: Afi.IPv6 }] });
+  }
+  if (settings.extendedMessages) capabilities.push({ type: 'extended-message' });
+  const { mode, restartTime, notifications } = { ...config.gracefulRestart, mode: settings.gracefulRestart };
+  if (mode !== 'off') {
+    capabilities.push({
+      type: 'graceful-restart',
+      restarting: restart.restarting,
+      notification: notifications,
+      restartTime: mode === 'on' ? restartTime : 0,
+      // a helper lists no family: it keeps the peer's routes but asks for nothing
+      families:
+        mode === 'on'
+          ? families.map((f) => ({ family: wireFamily[f], forwardingPreserved: restart.forwardingPreserved }))
+          : [],
+    });
+  }
+  return {
+    version: BGP_VERSION,
+    myAs: settings.localAs > 0xffff ? AS_TRANS : settings.localAs,
+    holdTime: settings.timers.hold,
+    identifier: identifierOf(config.routerId),
+    capabilities,
+  };
+}

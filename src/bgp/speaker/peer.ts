@@ -1,0 +1,465 @@
+/**
+ * One neighbour at run time: carries out what its session machine (`src/bgp/fsm`) asks for. Sockets and timers in, events
+ * to the machine; actions out, to sockets, timers and the RIB. What an established session does with its messages is
+ * `established.ts`.
+ */
+import { printable } from '../../base/mod.ts';
+import type { Clock, Logger } from '../../base/mod.ts';
+import type { IpAddress } from '../../net/mod.ts';
+import { neighborState, newNeighbor, stepNeighbor } from '../fsm/mod.ts';
+import type {
+  DownReason,
+  Neighbor,
+  NeighborAction,
+  NeighborEvent,
+  SessionEvent,
+  SessionSettings,
+  SessionState,
+  SessionTimer,
+} from '../fsm/mod.ts';
+import type { NeighborConfig } from '../config/mod.ts';
+import type { PeerId, Rib } from '../rib/mod.ts';
+import {
+  CeaseSubcode,
+  ceaseNotification,
+  decodeNotification,
+  decodeOpen,
+  encodeKeepalive,
+  encodeNotification,
+  encodeOpen,
+  hardReset,
+  MAX_EXTENDED_MESSAGE_LENGTH,
+  MessageType,
+  negotiate,
+  openAsn,
+  validateOpen,
+} from '../wire/mod.ts';
+import type { Negotiated, NotificationMessage, OpenMessage } from '../wire/mod.ts';
+import { Connection } from './connection.ts';
+import { describeReason } from './describe.ts';
+import { Established } from './established.ts';
+import type { SpeakerEvent } from './events.ts';
+import type { Network, Socket } from './network.ts';
+import { identifierOf } from './open.ts';
+
+/** What a neighbour needs from the speaker around it. */
+export interface PeerContext {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly network: Network;
+  readonly rib: Rib;
+  readonly routerId: IpAddress;
+  open(peer: Peer): OpenMessage;
+  emit(event: SpeakerEvent): void;
+  /** The peer has, or may have, something to write. */
+  ready(peer: Peer): void;
+  /** UPDATEs were read: the RIB has work. */
+  received(): void;
+  /** Just before a session comes up: the peer's AS and our address are known now. */
+  establishing(peer: Peer, negotiated: Negotiated, local: IpAddress): void;
+  established(peer: Peer): void;
+  ended(peer: Peer): void;
+}
+
+const keepaliveMessage = encodeKeepalive();
+
+export class Peer {
+  config: NeighborConfig;
+  readonly id: PeerId;
+  /** Present for a neighbour that came by a dynamic range. */
+  readonly range: string | undefined;
+  readonly context: PeerContext;
+  session: Established | undefined;
+  /** Set while an operator keeps the neighbour down: the RFC 9003 text. */
+  shutdown: string | undefined;
+  lastError: { readonly reason: string; readonly at: number } | undefined;
+  readonly counts = { established: 0, flaps: 0, messagesIn: 0, messagesOut: 0, updatesIn: 0, updatesBad: 0 };
+
+  private machine: Neighbor = newNeighbor();
+  private readonly connections = new Map<number, Connection>();
+  private readonly dials = new Map<number, Disposable>();
+  private readonly agreements = new Map<number, { negotiated: Negotiated; sent: OpenMessage }>();
+  private readonly opens = new Map<number, OpenMessage>();
+  private readonly timers = new Map<string, Disposable>();
+  /** The connection whose accept is being stepped. */
+  private accepting: Socket | undefined;
+
+  constructor(context: PeerContext, config: NeighborConfig, id: PeerId, range?: string) {
+    this.context = context;
+    this.config = config;
+    this.id = id;
+    this.range = range;
+  }
+
+  get address(): IpAddress {
+    return this.config.address;
+  }
+
+  get state(): SessionState {
+    return neighborState(this.machine);
+  }
+
+  /** Whether nothing is left of the neighbour but its configuration. */
+  get idle(): boolean {
+    return (
+      this.state === 'Idle' && this.connections.size === 0 && !this.session?.active && !this.session?.stale.waiting
+    );
+  }
+
+  /** Starts it unless configuration, an operator or a prefix limit keeps it down. */
+  start(): void {
+    if (!this.config.enabled || this.shutdown !== undefined) return;
+    this.stopTimer('limit');
+    this.step({ type: 'Start' });
+  }
+
+  /** Ends whatever is there. With graceful restart agreed the NOTIFICATION is wrapped, so that routes go at once. */
+  stop(notification: NotificationMessage): void {
+    this.stopTimer('limit');
+    const hard = this.session?.negotiated.gracefulNotification === true;
+    this.step({ type: 'Stop', notification: hard ? hardReset(notification) : notification });
+    this.session?.drop();
+  }
+
+  /** Ends the session and comes back after `seconds`. */
+  restartAfter(seconds: number, notification: NotificationMessage): void {
+    this.stop(notification);
+    this.after('limit', seconds * 1000, () => this.start());
+  }
+
+  /** Cease / Administrative Reset, then again from the start. */
+  reset(text = ''): void {
+    this.stop(ceaseNotification(CeaseSubcode.AdministrativeReset, text));
+    this.start();
+  }
+
+  /** Closes the connections without a word: neighbours with graceful restart keep our routes (RFC 4724 §4.1). */
+  vanish(): void {
+    for (const connection of this.connections.values()) connection.socket.close();
+    for (const dial of this.dials.values()) dial[Symbol.dispose]();
+    for (const timer of this.timers.values()) timer[Symbol.dispose]();
+    this.connections.clear();
+    this.dials.clear();
+    this.timers.clear();
+  }
+
+  /** A connection from this neighbour's address. */
+  accept(socket: Socket): void {
+    const { ttlSecurity, multihop } = this.config;
+    const external = this.config.remoteAs !== 'internal' && this.config.remoteAs !== this.config.localAs;
+    socket.setTimeToLive(...timeToLive(ttlSecurity, multihop, external));
+    this.accepting = socket;
+    this.step({ type: 'ConnectionAccepted' });
+    this.accepting = undefined;
+  }
+
+  /** Gives the peer a turn at writing; true when it wants another. */
+  flush(budget: number): boolean {
+    return this.session?.connection.flush(budget) ?? false;
+  }
+
+  notify(id: number, event: SessionEvent): void {
+    this.step({ type: 'Session', id, event });
+  }
+
+  // ---- the machine
+
+  private settings(): SessionSettings {
+    const { timers, passive } = this.config;
+    return {
+      passive,
+      delayOpenMs: timers.delayOpen * 1000,
+      connectRetryMs: timers.connectRetry * 1000,
+      openHoldMs: timers.open * 1000,
+      sendHoldMs: timers.sendHold === 'auto' ? 'auto' : timers.sendHold * 1000,
+      idleHoldMinMs: timers.idleHold * 1000,
+      idleHoldMaxMs: timers.idleHoldMax * 1000,
+      stableMs: 60_000,
+      ...(timers.keepalive !== undefined && { keepaliveMs: timers.keepalive * 1000 }),
+    };
+  }
+
+  private step(event: NeighborEvent): void {
+    const before = this.state;
+    const local = { asn: this.config.localAs, identifier: identifierOf(this.context.routerId) };
+    const { neighbor, actions } = stepNeighbor(this.machine, event, this.settings(), local);
+    this.machine = neighbor;
+    for (const action of actions) this.carryOut(action);
+    const after = this.state;
+    if (after !== before) this.context.emit({ type: 'state', neighbor: this.address, from: before, to: after });
+  }
+
+  private carryOut(action: NeighborAction): void {
+    switch (action.do) {
+      case 'adopt':
+        this.attach(action.id, this.accepting!);
+        break;
+      case 'refuse':
+        this.accepting?.abort();
+        break;
+      case 'connect':
+        this.dial(action.id);
+        break;
+      case 'close':
+        this.close(action.id);
+        break;
+      case 'sendOpen': {
+        const open = this.context.open(this);
+        this.opens.set(action.id, open);
+        this.send(action.id, encodeOpen(open));
+        break;
+      }
+      case 'sendKeepalive':
+        this.send(action.id, keepaliveMessage);
+        break;
+      case 'sendNotification':
+        this.send(action.id, encodeNotification(action.notification));
+        break;
+      case 'startTimer':
+        this.startTimer(action.id, action.timer, action.jitter ? this.jitter(action.ms) : action.ms);
+        break;
+      case 'stopTimer':
+        this.stopTimer(`${action.id} ${action.timer}`);
+        break;
+      case 'stopTimers':
+        for (const name of this.timers.keys()) if (name.startsWith(`${action.id} `)) this.stopTimer(name);
+        break;
+      case 'startNeighborTimer': {
+        const type = action.timer === 'idleHold' ? 'IdleHoldTimerExpires' : 'StableTimerExpires';
+        const ms = action.jitter ? this.jitter(action.ms) : action.ms;
+        this.after(action.timer, ms, () => this.step({ type }));
+        break;
+      }
+      case 'stopNeighborTimer':
+        this.stopTimer(action.timer);
+        break;
+      case 'sessionUp':
+        this.sessionUp(action.id, action.negotiated);
+        break;
+      case 'sessionDown':
+        this.sessionDown(action.reason, action.retain);
+        break;
+      case 'attemptFailed':
+        this.attemptFailed(action.reason);
+        break;
+      default:
+        action satisfies never;
+    }
+  }
+
+  private sessionUp(id: number, negotiated: Negotiated): void {
+    const connection = this.connections.get(id)!;
+    this.counts.established++;
+    this.context.establishing(this, negotiated, connection.socket.local);
+    if (negotiated.context.extendedMessages) connection.framer.maxLength = MAX_EXTENDED_MESSAGE_LENGTH;
+    const stale = this.session?.stale;
+    this.session = new Established(this, id, connection, negotiated, stale);
+    this.session.begin();
+    const { peerAsn } = negotiated;
+    this.context.log.info({ neighbor: this.config.name, asn: peerAsn }, 'session established');
+    this.context.emit({ type: 'up', neighbor: this.address, asn: peerAsn, families: this.session.families });
+    this.context.established(this);
+    this.context.ready(this);
+  }
+
+  private sessionDown(reason: DownReason, retain: boolean): void {
+    const text = describeReason(reason);
+    this.counts.flaps++;
+    this.lastError = { reason: text, at: this.context.clock.wallNow() };
+    this.session?.end(retain);
+    if (!this.session?.stale.waiting) this.session = undefined;
+    this.context.log.warn({ neighbor: this.config.name, reason: text, retained: retain }, 'session ended');
+    this.context.emit({ type: 'down', neighbor: this.address, reason: text, retained: retain });
+    this.context.ended(this);
+  }
+
+  private attemptFailed(reason: DownReason): void {
+    const text = describeReason(reason);
+    if (reason.type !== 'collision') this.lastError = { reason: text, at: this.context.clock.wallNow() };
+    this.context.log.debug({ neighbor: this.config.name, reason: text }, 'attempt failed');
+    this.context.emit({ type: 'attempt-failed', neighbor: this.address, reason: text });
+    this.context.ended(this);
+  }
+
+  // ---- connections
+
+  private dial(id: number): void {
+    const { address, port, source, device, password, ttlSecurity, multihop, localAs, remoteAs } = this.config;
+    const external = remoteAs !== 'internal' && remoteAs !== localAs;
+    const [ttl, minimumTtl] = timeToLive(ttlSecurity, multihop, external);
+    const attempt = this.context.network.dial(
+      {
+        remote: address,
+        port,
+        ttl,
+        minimumTtl,
+        ...(source !== undefined && { source }),
+        ...(device !== undefined && { device }),
+        ...(password !== undefined && { password }),
+      },
+      (socket) => {
+        this.dials.delete(id);
+        this.attach(id, socket);
+        this.notify(id, { type: 'TcpCrAcked' });
+      },
+      (detail) => {
+        this.dials.delete(id);
+        this.notify(id, { type: 'TcpConnectionFails', detail });
+      },
+    );
+    this.dials.set(id, attempt);
+  }
+
+  private attach(id: number, socket: Socket): void {
+    const connection: Connection = new Connection(socket, this.context.clock, {
+      message: (type, bytes, start, end) => this.message(id, type, bytes, start, end),
+      batchEnd: () => this.session?.id === id && this.session.batchEnd(),
+      malformed: (error) => this.notify(id, { type: 'BgpHeaderErr', notification: error.notification }),
+      lost: (detail) => this.notify(id, { type: 'TcpConnectionFails', detail }),
+      pull: (maxBytes) => (this.session?.id === id ? this.session.pull(maxBytes) : undefined),
+      writable: () => this.context.ready(this),
+    });
+    this.connections.set(id, connection);
+  }
+
+  private close(id: number): void {
+    this.dials.get(id)?.[Symbol.dispose]();
+    this.dials.delete(id);
+    this.connections.get(id)?.close();
+    this.connections.delete(id);
+    this.agreements.delete(id);
+    this.opens.delete(id);
+  }
+
+  private send(id: number, message: Uint8Array): void {
+    this.counts.messagesOut++;
+    this.connections.get(id)?.send(message);
+  }
+
+  /** One received message. False ends the reading: the connection was closed over it. */
+  private message(id: number, type: number, bytes: Uint8Array, start: number, end: number): boolean {
+    this.counts.messagesIn++;
+    switch (type) {
+      case MessageType.Update:
+      case MessageType.RouteRefresh:
+        if (this.session?.id === id && this.session.active) return this.session.receive(type, bytes, start, end);
+        this.notify(id, { type: 'UpdateMsg' });
+        break;
+      case MessageType.Keepalive:
+        this.notify(id, { type: 'KeepAliveMsg' });
+        break;
+      case MessageType.Open:
+        this.onOpen(id, bytes, start, end);
+        break;
+      default: {
+        const notification = decodeNotification(bytes, start, end);
+        const version = notification.code === 2 && notification.subcode === 1;
+        this.notify(id, { type: version ? 'NotifMsgVerErr' : 'NotifMsg', notification });
+      }
+    }
+    return this.connections.has(id);
+  }
+
+  private onOpen(id: number, bytes: Uint8Array, start: number, end: number): void {
+    const decoded = decodeOpen(bytes, start, end);
+    const sent = this.opens.get(id) ?? this.context.open(this);
+    const { remoteAs } = this.config;
+    const error = !decoded.ok
+      ? decoded.error
+      : validateOpen(decoded.value, {
+          localAsn: openAsn(sent),
+          localIdentifier: sent.identifier,
+          remoteAs: typeof remoteAs === 'object' ? new Set(remoteAs) : remoteAs,
+        });
+    if (error || !decoded.ok) {
+      this.context.log.warn(
+        { neighbor: this.config.name, reason: printable(error!.reason) },
+        'the OPEN of the peer is refused',
+      );
+      this.notify(id, { type: 'BgpOpenMsgErr', notification: error!.notification });
+      return;
+    }
+    this.notify(id, { type: 'BgpOpen', negotiated: negotiate(sent, decoded.value) });
+  }
+
+  // ---- timers
+
+  /** RFC 4271 §10: a factor between 0.75 and 1. */
+  private jitter(ms: number): number {
+    return ms * (0.75 + 0.25 * this.context.random());
+  }
+
+  private after(name: string, ms: number, run: () => void): void {
+    this.stopTimer(name);
+    const timer = this.context.clock.after(ms, () => {
+      this.timers.delete(name);
+      run();
+    });
+    this.timers.set(name, timer);
+  }
+
+  private stopTimer(name: string): void {
+    this.timers.get(name)?.[Symbol.dispose]();
+    this.timers.delete(name);
+  }
+
+  private startTimer(id: number, timer: SessionTimer, ms: number): void {
+    const name = `${id} ${timer}`;
+    switch (timer) {
+      case 'hold':
+        // every message restarts it: only the first start makes a timer, which looks back when it is due
+        if (this.timers.has(name) && this.machine.primary.state === 'Established') return;
+        this.watchHold(id, name, ms, ms);
+        return;
+      case 'sendHold':
+        this.watchSend(id, name, ms, ms);
+        return;
+      case 'connectRetry':
+        this.after(name, ms, () => this.notify(id, { type: 'ConnectRetryTimerExpires' }));
+        return;
+      case 'keepalive':
+        this.after(name, ms, () => this.notify(id, { type: 'KeepaliveTimerExpires' }));
+        return;
+      case 'delayOpen':
+        this.after(name, ms, () => this.notify(id, { type: 'DelayOpenTimerExpires' }));
+        return;
+      default:
+        timer satisfies never;
+    }
+  }
+
+  /**
+   * The hold timer counts from what was last heard. When this process itself was held up (stopped, or swapped out), the
+   * peer's messages may lie unread in the kernel: they are read before the timer counts.
+   */
+  private watchHold(id: number, name: string, ms: number, wait: number, again = false): void {
+    this.after(name, wait, () => {
+      const connection = this.connections.get(id);
+      if (!connection) return;
+      // before Established the time counts from the start: an OPEN that dribbles in does not stretch it
+      const established = this.session?.id === id;
+      const rest = !established ? 0 : connection.lastHeard + ms - this.context.clock.now();
+      if (rest > 0) this.watchHold(id, name, ms, rest);
+      else if (!again) this.watchHold(id, name, ms, 10, true);
+      else this.notify(id, { type: 'HoldTimerExpires' });
+    });
+  }
+
+  /** RFC 9687: expires when bytes wait and none was taken for the whole time. */
+  private watchSend(id: number, name: string, ms: number, wait: number): void {
+    this.after(name, wait, () => {
+      const connection = this.connections.get(id);
+      if (!connection) return;
+      const rest = connection.blocked ? connection.lastProgress + ms - this.context.clock.now() : ms;
+      if (rest > 0) this.watchSend(id, name, ms, rest);
+      else this.notify(id, { type: 'SendHoldTimerExpires' });
+    });
+  }
+}
+
+/** What is sent and what is accepted: GTSM, or one hop (or as many as configured) to external neighbours. */
+function timeToLive(security: number, multihop: number, external: boolean): [ttl: number, minimum: number] {
+  if (security > 0) return [255, 256 - security];
+  return [external ? multihop : 255, 0];
+}

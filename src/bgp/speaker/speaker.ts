@@ -1,0 +1,456 @@
+/**
+ * The speaker: listeners, neighbours, tables, and one thread of work. `run` lives until its signal; `apply` takes a new
+ * configuration and keeps every session that need not end. An embedding program passes the configuration as a value and
+ * routes by `announce` and `withdraw`.
+ */
+import { GodwitError, messageOf, silentLogger, systemClock } from '../../base/mod.ts';
+import type { Clock, Logger } from '../../base/mod.ts';
+import { PrefixMap } from '../../net/mod.ts';
+import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
+import { diffConfig } from '../config/mod.ts';
+import type { BgpConfig, ConfigDiff, DynamicRange, NeighborConfig, PrefixLimit } from '../config/mod.ts';
+import { createRib, directResolver } from '../rib/mod.ts';
+import type { BestChange, BestFeed, LocalRoute, NextHopResolver, PeerId, Rib } from '../rib/mod.ts';
+import { Afi, CeaseSubcode, ceaseNotification, Safi } from '../wire/mod.ts';
+import type { Negotiated } from '../wire/mod.ts';
+import { HostAddresses } from './addresses.ts';
+import { Deferral } from './deferral.ts';
+import { EventHub } from './events.ts';
+import type { SpeakerEvent } from './events.ts';
+import { networkAttributes } from './networks.ts';
+import { TcpNetwork } from './network.ts';
+import type { Listener, Network, Socket } from './network.ts';
+import { buildOpen, identifierOf } from './open.ts';
+import { Peer } from './peer.ts';
+import type { PeerContext } from './peer.ts';
+import { PolicyBook } from './policies.ts';
+import { Scheduler } from './scheduler.ts';
+
+/** Where best paths go: the kernel's routes through a reconciler, or a test. */
+export interface FibSink {
+  /** Called with what changed, coalesced per prefix; never more than some thousands at a time. */
+  apply(changes: readonly BestChange[]): void;
+  /** Everything known was given: what is left of an earlier life may go. Told once, after a restart when it is over. */
+  inSync(): void;
+}
+
+export interface SpeakerOptions {
+  readonly config: BgpConfig;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+  readonly log?: Logger;
+  readonly network?: Network;
+  readonly fib?: FibSink;
+  readonly resolver?: NextHopResolver;
+  /** This life follows one that ended without goodbye: RFC 4724 §4.1. */
+  readonly restarting?: boolean;
+}
+
+/** FIB changes handed over in one go. */
+const FIB_BATCH = 2000;
+/** Connections from strangers are logged at most this often. */
+const STRANGER_LOG_MS = 10_000;
+
+export class Speaker {
+  readonly events = new EventHub();
+  readonly rib: Rib;
+  readonly peers = new Map<IpAddress, Peer>();
+  /** Resolves when all listeners are up. */
+  readonly ready: Promise<void>;
+  readonly startedAt: number;
+  config: BgpConfig;
+
+  private readonly clock: Clock;
+  private readonly log: Logger;
+  private readonly random: () => number;
+  private readonly network: Network;
+  private readonly fib: FibSink | undefined;
+  private readonly feed: BestFeed | undefined;
+  private readonly scheduler: Scheduler;
+  private readonly addresses: HostAddresses;
+  private readonly deferral: Deferral;
+  private readonly byId: (Peer | undefined)[] = [];
+  private readonly listeners = new Map<string, Listener>();
+  private readonly context: PeerContext;
+  /** How many neighbours each dynamic range has now. */
+  private readonly members = new Map<string, number>();
+  private ranges = new PrefixMap<DynamicRange>();
+  private policies: PolicyBook;
+  private running = false;
+  private fibSynced = false;
+  private markReady: () => void = () => {};
+  private strangers = { count: 0, loggedAt: -Infinity };
+
+  constructor(options: SpeakerOptions) {
+    const { config, clock = systemClock, log = silentLogger } = options;
+    this.config = config;
+    this.clock = clock;
+    this.log = log;
+    this.random = options.random ?? Math.random;
+    this.network = options.network ?? new TcpNetwork(clock);
+    this.fib = options.fib;
+    this.startedAt = clock.wallNow();
+    this.addresses = new HostAddresses(clock);
+    this.policies = new PolicyBook(config);
+    this.ready = new Promise((resolve) => (this.markReady = resolve));
+    this.scheduler = new Scheduler(clock, { work: () => this.rib.work(), idle: () => this.feedFib() });
+    this.rib = createRib({
+      localAs: config.asn,
+      routerId: identifierOf(config.routerId),
+      clusterId: identifierOf(config.clusterId),
+      decision: config.decision,
+      resolver: options.resolver ?? directResolver,
+      events: {
+        outputReady: (id) => this.withPeer(id, (peer) => this.scheduler.writeReady(peer)),
+        workReady: () => this.scheduler.workReady(),
+        endOfRib: (id, family) => this.withPeer(id, (peer) => this.endOfRib(peer, family)),
+        maxPrefix: (id, family, direction, level, count) =>
+          this.withPeer(id, (peer) => this.prefixLimit(peer, family, direction, level, count)),
+      },
+    });
+    this.context = {
+      clock,
+      random: this.random,
+      log,
+      network: this.network,
+      rib: this.rib,
+      routerId: config.routerId,
+      open: (peer) => buildOpen(this.config, peer.config, { restarting: this.deferral.on, forwardingPreserved: true }),
+      emit: (event) => this.events.emit(event),
+      ready: (peer) => this.scheduler.writeReady(peer),
+      received: () => this.scheduler.input(),
+      establishing: (peer, negotiated, local) => this.establishing(peer, negotiated, local),
+      established: () => this.deferral.check(this.peers.values()),
+      ended: (peer) => this.ended(peer),
+    };
+    this.deferral = new Deferral(
+      clock,
+      options.restarting === true && config.gracefulRestart.mode === 'on',
+      config.gracefulRestart.deferral * 1000,
+      (because) => this.restartOver(because),
+    );
+    if (this.deferral.on) this.rib.deferExport(true);
+    if (this.fib) this.feed = this.rib.bestFeed(() => this.scheduler.workReady());
+  }
+
+  /** Listens, dials and works until `signal`; then says goodbye to every neighbour. Throws when a listener fails. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.running = true;
+    this.listen(this.config);
+    for (const network of this.config.networks) this.rib.announce(networkAttributes(network));
+    this.ranges = rangesOf(this.config);
+    for (const neighbor of this.config.neighbors) this.addPeer(neighbor);
+    this.setPasswords(undefined, this.config);
+    for (const peer of this.peers.values()) peer.start();
+    this.deferral.check(this.peers.values());
+    this.scheduler.workReady();
+    this.markReady();
+    if (!signal.aborted) {
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    }
+    this.stop();
+  }
+
+  // ---- routes of our own
+
+  announce(route: LocalRoute): void {
+    this.rib.announce(route);
+    this.scheduler.input();
+  }
+
+  /** False when the prefix was not announced. */
+  withdraw(prefix: Prefix): boolean {
+    const found = this.rib.withdraw(prefix);
+    this.scheduler.input();
+    return found;
+  }
+
+  // ---- configuration
+
+  /** Takes over a new configuration; sessions that did not change stay. Gives what was done. */
+  apply(config: BgpConfig): ConfigDiff {
+    const before = this.config;
+    const diff = diffConfig(before, config);
+    if (diff.global.length > 0) {
+      throw new GodwitError('config', `${diff.global.join(', ')} cannot be changed while the speaker runs`, {
+        hint: 'Restart the speaker.',
+      });
+    }
+    this.listen(config);
+    this.config = config;
+    this.policies = new PolicyBook(config);
+    this.ranges = rangesOf(config);
+    this.setPasswords(before, config);
+    for (const [address, change] of diff.neighbors) {
+      if (change.what === 'removed') this.removePeer(this.peers.get(address as IpAddress));
+    }
+    for (const neighbor of config.neighbors) this.applyNeighbor(neighbor, diff);
+    this.applyRanges(diff);
+    this.applyNetworks(config, diff);
+    this.scheduler.workReady();
+    return diff;
+  }
+
+  private applyNeighbor(neighbor: NeighborConfig, diff: ConfigDiff): void {
+    const change = diff.neighbors.get(neighbor.address);
+    const existing = this.peers.get(neighbor.address);
+    // a neighbour that a range brought in is a configured one from now on
+    if (existing?.range !== undefined) this.removePeer(existing);
+    const peer = this.peers.get(neighbor.address);
+    if (!peer) {
+      this.addPeer(neighbor).start();
+      return;
+    }
+    peer.config = neighbor;
+    if (change?.what === 'reset') {
+      peer.stop(ceaseNotification(CeaseSubcode.OtherConfigurationChange));
+      this.rib.updatePeer(peer.id, this.policies.peerConfig(neighbor));
+      peer.start();
+    } else this.refreshPeer(peer); // policies are new objects in any case; the RIB sees what differs
+  }
+
+  private applyRanges(diff: ConfigDiff): void {
+    for (const peer of this.peers.values()) {
+      if (peer.range === undefined) continue;
+      const range = this.ranges.get(peer.range as Prefix);
+      const change = diff.dynamic.get(peer.range);
+      if (!range || change?.what === 'removed') this.removePeer(peer);
+      else {
+        peer.config = neighborFromRange(range, peer.address);
+        if (change?.what === 'reset') peer.reset();
+        else this.refreshPeer(peer);
+      }
+    }
+  }
+
+  private refreshPeer(peer: Peer): void {
+    const { session } = peer;
+    const facts = session?.active ? this.facts(peer, session.negotiated, session.connection.socket.local) : undefined;
+    this.rib.updatePeer(peer.id, this.policies.peerConfig(peer.config, facts));
+  }
+
+  private applyNetworks(config: BgpConfig, diff: ConfigDiff): void {
+    for (const prefix of diff.networks.removed) this.rib.withdraw(prefix as Prefix);
+    const fresh = new Set([...diff.networks.added, ...diff.networks.changed]);
+    for (const network of config.networks) if (fresh.has(network.prefix)) this.rib.announce(networkAttributes(network));
+  }
+
+  // ---- neighbours
+
+  private addPeer(config: NeighborConfig, range?: string): Peer {
+    const id = this.rib.addPeer(this.policies.peerConfig(config));
+    const peer = new Peer(this.context, config, id, range);
+    this.peers.set(config.address, peer);
+    this.byId[id] = peer;
+    if (range !== undefined) this.members.set(range, (this.members.get(range) ?? 0) + 1);
+    this.events.emit({ type: 'added', neighbor: config.address });
+    return peer;
+  }
+
+  private removePeer(peer: Peer | undefined): void {
+    if (!peer || this.peers.get(peer.address) !== peer) return;
+    this.peers.delete(peer.address);
+    if (peer.range !== undefined) this.members.set(peer.range, this.members.get(peer.range)! - 1);
+    peer.stop(ceaseNotification(CeaseSubcode.PeerDeconfigured));
+    this.scheduler.forget(peer);
+    this.byId[peer.id] = undefined;
+    this.rib.removePeer(peer.id);
+    this.events.emit({ type: 'removed', neighbor: peer.address });
+  }
+
+  private withPeer(id: PeerId, act: (peer: Peer) => void): void {
+    const peer = this.byId[id];
+    if (peer) act(peer);
+  }
+
+  /** A connection came in on one of the listeners. */
+  private accept(socket: Socket): void {
+    const known = this.peers.get(socket.remote);
+    if (known) {
+      known.accept(socket);
+      return;
+    }
+    const range = this.ranges.lookup(socket.remote)?.[1];
+    if (!range || (this.members.get(range.range) ?? 0) >= range.limit) {
+      socket.abort();
+      this.stranger(socket.remote, range ? `dynamic range ${range.range} is full` : 'not configured');
+      return;
+    }
+    const peer = this.addPeer(neighborFromRange(range, socket.remote), range.range);
+    peer.start();
+    peer.accept(socket);
+  }
+
+  private stranger(address: IpAddress, reason: string): void {
+    this.strangers.count++;
+    const now = this.clock.now();
+    if (now - this.strangers.loggedAt < STRANGER_LOG_MS) return;
+    const { count } = this.strangers;
+    this.strangers = { count: 0, loggedAt: now };
+    this.log.warn({ address, reason, connections: count }, 'connection refused');
+  }
+
+  /** A dynamic neighbour that is gone, with its routes, is forgotten. */
+  private ended(peer: Peer): void {
+    if (peer.range !== undefined) {
+      this.clock.after(0, () => {
+        if (peer.idle) this.removePeer(peer);
+      });
+    }
+    this.deferral.check(this.peers.values());
+  }
+
+  private facts(peer: Peer, negotiated: Negotiated, local: IpAddress) {
+    const sharedSubnet = this.addresses.sharedSubnet(local, peer.address);
+    return { asn: negotiated.peerAsn, ...(sharedSubnet !== undefined && { sharedSubnet }) };
+  }
+
+  private establishing(peer: Peer, negotiated: Negotiated, local: IpAddress): void {
+    this.rib.updatePeer(peer.id, this.policies.peerConfig(peer.config, this.facts(peer, negotiated, local)));
+    const { linkLocal, ...localAddress } = this.addresses.nextHops(local);
+    this.rib.sessionUp(peer.id, {
+      routerId: negotiated.peerIdentifier,
+      context: negotiated.context,
+      localAddress,
+      ...(linkLocal !== undefined && { localLinkLocal: linkLocal }),
+    });
+  }
+
+  private endOfRib(peer: Peer, family: Family): void {
+    peer.session?.endOfRib(family);
+    this.events.emit({ type: 'end-of-rib', neighbor: peer.address, family });
+    this.deferral.check(this.peers.values());
+  }
+
+  private prefixLimit(
+    peer: Peer,
+    family: Family,
+    direction: 'in' | 'out',
+    level: 'warn' | 'exceeded',
+    count: number,
+  ): void {
+    this.events.emit({ type: 'prefix-limit', neighbor: peer.address, family, direction, level, count });
+    this.log.warn({ neighbor: peer.config.name, family, direction, level, count }, 'prefix limit');
+    const settings = peer.config.families[family];
+    const limit: PrefixLimit | undefined = direction === 'in' ? settings?.maxPrefix : settings?.maxPrefixOut;
+    if (level !== 'exceeded' || !limit || limit.action === 'warn') return;
+    // RFC 4486 §4: AFI, SAFI and the limit
+    const data = new Uint8Array(7);
+    const view = new DataView(data.buffer);
+    view.setUint16(0, family === 4 ? Afi.IPv4 : Afi.IPv6);
+    view.setUint8(2, Safi.Unicast);
+    view.setUint32(3, limit.limit);
+    const cease = { ...ceaseNotification(CeaseSubcode.MaximumPrefixes), data };
+    // not in the middle of the UPDATE that crossed the limit
+    this.clock.after(0, () => {
+      if (limit.action === 'restart') peer.restartAfter(limit.restartAfter, cease);
+      else peer.stop(cease);
+    });
+  }
+
+  // ---- listeners
+
+  /** Opens what is new, closes what is gone. Throws before anything is changed when an address cannot be had. */
+  private listen(config: BgpConfig): void {
+    const wanted = new Map(config.listen.map((l) => [`${l.address} ${l.port}`, l]));
+    for (const [key, { address, port }] of wanted) {
+      if (this.listeners.has(key)) continue;
+      try {
+        this.listeners.set(
+          key,
+          this.network.listen(address, port, (socket) => this.accept(socket)),
+        );
+      } catch (error) {
+        throw new GodwitError('listen', `listen on ${address} port ${port}: ${messageOf(error)}`, {
+          hint: 'Ports below 1024 need CAP_NET_BIND_SERVICE; another BGP speaker may hold the port.',
+          cause: error,
+        });
+      }
+    }
+    for (const [key, listener] of this.listeners) {
+      if (wanted.has(key)) continue;
+      listener[Symbol.dispose]();
+      this.listeners.delete(key);
+    }
+  }
+
+  private setPasswords(before: BgpConfig | undefined, after: BgpConfig): void {
+    const keys = (config: BgpConfig | undefined) =>
+      new Map<IpAddress | Prefix, string>([
+        ...(config?.neighbors ?? []).flatMap((n) =>
+          n.password === undefined ? [] : [[n.address, n.password] as const],
+        ),
+        ...(config?.dynamic ?? []).flatMap((d) => (d.password === undefined ? [] : [[d.range, d.password] as const])),
+      ]);
+    const [old, now] = [keys(before), keys(after)];
+    for (const listener of this.listeners.values()) {
+      for (const peer of old.keys()) if (!now.has(peer)) listener.setPassword(peer, undefined);
+      for (const [peer, key] of now) listener.setPassword(peer, key);
+    }
+  }
+
+  // ---- the rest
+
+  private feedFib(): void {
+    if (!this.feed || !this.fib) return;
+    const changes = this.feed.take(FIB_BATCH);
+    if (changes.length > 0) {
+      this.fib.apply(changes);
+      this.scheduler.workReady();
+    } else if (!this.fibSynced && !this.deferral.on && this.running) {
+      this.fibSynced = true;
+      this.fib.inSync();
+    }
+  }
+
+  private restartOver(because: string): void {
+    this.rib.deferExport(false);
+    this.log.info({ because }, 'graceful restart finished');
+    this.events.emit({ type: 'restart-finished', because });
+    this.scheduler.workReady();
+  }
+
+  /** Ends without NOTIFICATIONs, so that neighbours with graceful restart keep our routes: a planned restart. */
+  vanish(): void {
+    for (const listener of this.listeners.values()) listener[Symbol.dispose]();
+    this.listeners.clear();
+    for (const peer of this.peers.values()) peer.vanish();
+    this.peers.clear();
+  }
+
+  private stop(): void {
+    this.running = false;
+    this.deferral.cancel();
+    for (const peer of this.peers.values()) peer.stop(ceaseNotification(CeaseSubcode.AdministrativeShutdown));
+    for (const listener of this.listeners.values()) listener[Symbol.dispose]();
+    this.listeners.clear();
+    this.feed?.close();
+  }
+
+  /** The tables were changed from outside (soft clear): have them worked on. */
+  wake(): void {
+    this.scheduler.workReady();
+  }
+
+  listenPorts(): number[] {
+    return [...this.listeners.values()].map((listener) => listener.port);
+  }
+
+  on(listener: (event: SpeakerEvent) => void): Disposable {
+    return this.events.listen(listener);
+  }
+}
+
+export const createSpeaker = (options: SpeakerOptions): Speaker => new Speaker(options);
+
+function rangesOf(config: BgpConfig): PrefixMap<DynamicRange> {
+  const ranges = new PrefixMap<DynamicRange>();
+  for (const range of config.dynamic) ranges.set(range.range, range);
+  return ranges;
+}
+
+/** A neighbour of a range: it dials us, we never dial it. */
+function neighborFromRange(range: DynamicRange, address: IpAddress): NeighborConfig {
+  const { range: _range, limit: _limit, name: _name, ...settings } = range;
+  return { ...settings, address, name: address, port: 179, passive: true, enabled: true };
+}
