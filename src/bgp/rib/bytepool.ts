@@ -75,7 +75,7 @@ export class BytePool {
     slots[s] = id;
     const length = end - start;
     if (this.arenaTop + length > this.arena.length) this.makeRoom(length);
-    this.arena.set(source.subarray(start, end), this.arenaTop);
+    copy(source, start, end, this.arena, this.arenaTop);
     this.offsets[id] = this.arenaTop;
     this.lengths[id] = length;
     this.tags[id] = tag;
@@ -163,7 +163,7 @@ export class BytePool {
       for (const id of this.slots) {
         if (id === 0) continue;
         const offset = this.offsets[id]!;
-        arena.set(from.subarray(offset, offset + this.lengths[id]!), top);
+        copy(from, offset, offset + this.lengths[id]!, arena, top);
         this.offsets[id] = top;
         top += this.lengths[id]!;
       }
@@ -172,6 +172,12 @@ export class BytePool {
     }
     this.arena = arena;
   }
+}
+
+/** Most sets are short: for them a loop is faster than making a view. */
+function copy(source: Uint8Array, start: number, end: number, into: Uint8Array, at: number): void {
+  if (end - start > 512) into.set(source.subarray(start, end), at);
+  else for (let i = start; i < end; i++) into[at + i - start] = source[i]!;
 }
 
 function hashBytes(tag: number, source: Uint8Array, start: number, end: number): number {

@@ -4,7 +4,7 @@
  * out in ascending order, round after round, so that no prefix starves however often others change.
  */
 export class DirtySet {
-  private words = new Uint32Array(64);
+  private words = new Uint32Array(2048);
   /** Words outside [low, high] are zero. */
   private low = 0;
   private high = -1;

@@ -49,6 +49,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
   readonly dirty = new DirtySet();
   readonly allPaths = false;
   readonly members = new Map<number, Member>();
+  private readonly lagging = new Set<Member>();
   readonly stream = new UpdateStream();
   /** A member that is further behind than this is taken out of step, and nobody is written for beyond it. */
   private readonly limit: number;
@@ -75,12 +76,12 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
 
   needs(index: number): boolean {
     if (this.dirty.has(index) || this.out.get(index) !== 0) return true;
-    for (const member of this.members.values()) if (member.lag?.dirty.has(index)) return true;
+    for (const member of this.lagging) if (member.lag?.dirty.has(index)) return true;
     return false;
   }
 
   forget(index: number): void {
-    for (const member of this.members.values()) member.lag?.held.delete(index);
+    for (const member of this.lagging) member.lag?.held.delete(index);
   }
 
   // ------------------------------------------------------------------------------------------------------- members
@@ -93,6 +94,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
     const member = new Member(peer);
     this.members.set(peer, member);
     member.lag = { dirty: new DirtySet(), held: held ?? new DirtySet() };
+    this.lagging.add(member);
     this.resend(member);
     if (held) for (let i = 1; i < this.table.prefixes.top; i++) if (held.has(i)) member.lag.dirty.add(i);
     if (member.lag.dirty.size === 0) this.inStep(member);
@@ -100,6 +102,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
   }
 
   leave(peer: number): void {
+    this.lagging.delete(this.members.get(peer)!);
     this.members.delete(peer);
   }
 
@@ -162,16 +165,18 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
     }
     member.reader = undefined;
     member.lag = lag;
+    this.lagging.add(member);
   }
 
   /** It has been told everything there is: from here on it reads the stream. */
   private inStep(member: Member): void {
     member.lag = undefined;
+    this.lagging.delete(member);
     member.reader = this.stream.reader(member.peer);
   }
 
   private lagged(index: number): void {
-    for (const member of this.members.values()) member.lag?.dirty.add(index);
+    for (const member of this.lagging) member.lag?.dirty.add(index);
   }
 
   // -------------------------------------------------------------------------------------------------------- export
@@ -192,13 +197,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
     const { batch, chain, out, table, members } = this;
     out.reserve();
     const n = this.dirty.take(batch);
-    let readers = 0;
-    let lagging = 0;
-    for (const member of members.values()) {
-      if (member.reader) readers++;
-      else lagging++;
-    }
-    if (readers === 0) {
+    if (this.lagging.size === members.size) {
       for (let i = 0; i < n; i++) out.update(batch[i]!, table.best[batch[i]!]!);
       return;
     }
@@ -230,7 +229,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
         chain[i] = head;
         out.heads[now] = i + 1;
       }
-      out.set(index, now, lagging > 0);
+      out.set(index, now, this.lagging.size > 0);
     }
     this.write(announced, withdrawn, own);
   }

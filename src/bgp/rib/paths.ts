@@ -5,13 +5,13 @@
 import { longer16, longer32, longer8 } from './columns.ts';
 
 export class PathPool {
-  peer = new Uint16Array(64);
-  stale = new Uint8Array(64);
+  peer = new Uint16Array(16384);
+  stale = new Uint8Array(16384);
   /** Attribute set as received. */
-  received = new Uint32Array(64);
+  received = new Uint32Array(16384);
   /** Attribute set after the import policy; 0 when the path was refused. The same as `received` when nothing changed. */
-  accepted = new Uint32Array(64);
-  next = new Uint32Array(64);
+  accepted = new Uint32Array(16384);
+  next = new Uint32Array(16384);
   size = 0;
   private top = 1;
   private nextFree = 0;

@@ -28,10 +28,10 @@ export class PrefixTable {
     this.family = family;
     this.words = family === 4 ? 1 : 4;
     this.seed = seed | 0;
-    this.keys = new Uint32Array(64 * this.words);
-    this.lengths = new Uint8Array(64).fill(freed);
-    this.slots = new Uint32Array(128);
-    this.shift = 32 - 7;
+    this.keys = new Uint32Array(16384 * this.words);
+    this.lengths = new Uint8Array(16384).fill(freed);
+    this.slots = new Uint32Array(32768);
+    this.shift = 32 - 15;
   }
 
   /** Tables indexed by prefix index need this many entries. */
@@ -47,13 +47,21 @@ export class PrefixTable {
     return index > 0 && index < this.top && this.lengths[index] !== freed;
   }
 
+  /**
+   * Where to look for a prefix first. Sixteen IPv4 neighbours of one length have places side by side, in one cache line:
+   * they tend to be announced together, and the look-up is bound by memory.
+   */
   private hash(a: number, b: number, c: number, d: number, length: number): number {
-    let h = Math.imul(a ^ this.seed, 0x9e3779b1);
-    if (this.words === 4) {
-      h = Math.imul(h ^ (h >>> 15) ^ b, 0x85ebca6b);
-      h = Math.imul(h ^ (h >>> 13) ^ c, 0xc2b2ae35);
-      h = Math.imul(h ^ (h >>> 16) ^ d, 0x27d4eb2f);
+    if (this.words === 1) {
+      const network = length === 0 ? 0 : a >>> (32 - length);
+      let h = Math.imul((network >>> 4) ^ this.seed, 0x9e3779b1);
+      h = Math.imul(h ^ (h >>> 15) ^ length, 0x85ebca77);
+      return ((h >>> this.shift) & ~15) | (network & 15);
     }
+    let h = Math.imul(a ^ this.seed, 0x9e3779b1);
+    h = Math.imul(h ^ (h >>> 15) ^ b, 0x85ebca6b);
+    h = Math.imul(h ^ (h >>> 13) ^ c, 0xc2b2ae35);
+    h = Math.imul(h ^ (h >>> 16) ^ d, 0x27d4eb2f);
     return Math.imul(h ^ (h >>> 15) ^ length, 0x85ebca77) >>> this.shift;
   }
 
@@ -143,7 +151,7 @@ export class PrefixTable {
       this.nextFree = 0;
     }
     let slots = this.slots.length;
-    while (slots > 128 && this.size * 8 < slots) slots /= 2;
+    while (slots > 32768 && this.size * 8 < slots) slots /= 2;
     this.rehash(slots);
   }
 

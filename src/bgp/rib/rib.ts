@@ -430,11 +430,12 @@ class RibCore implements Rib {
         }
       }
     }
-    for (const family of families) this.tables[family].reclaim();
     for (const feed of this.feeds) feed.tell();
     const more = this.pending;
-    if (!more) this.announcedWork = false;
-    return more;
+    if (more) return true;
+    this.announcedWork = false;
+    for (const family of families) this.tables[family].reclaim();
+    return false;
   }
 
   /** Frees attribute sets; every best path has been decided since the last input. */

@@ -189,8 +189,9 @@ export class AttributeSets {
     const own = this.own.get(id);
     if (own) return own;
     const tag = this.pool.tags[id]!;
-    const block = this.pool.view(id);
-    const outcome = decodeAttributes(block, 0, block.length, sourceOf(tag), contexts[(tag >>> 3) & 7]!);
+    const { arena, offsets, lengths } = this.pool;
+    const start = offsets[id]!;
+    const outcome = decodeAttributes(arena, start, start + lengths[id]!, sourceOf(tag), contexts[(tag >>> 3) & 7]!);
     if (outcome.treatment !== 'ok' && outcome.treatment !== 'attribute-discard') {
       throw new Error(`attribute set ${id} cannot be decoded any more: ${outcome.faults[0]?.reason}`);
     }

@@ -35,8 +35,8 @@ export class FamilyTable {
   readonly prefixes: PrefixTable;
   readonly paths = new PathPool();
   /** By prefix index: the first path; and the accepted set of the best one, 0 for none. */
-  head = new Uint32Array(64);
-  best = new Uint32Array(64);
+  head = new Uint32Array(16384);
+  best = new Uint32Array(16384);
   /** Prefixes whose paths changed and that were not decided since. */
   readonly dirty = new DirtySet();
   readonly consumers = new Set<BestConsumer>();
@@ -49,6 +49,7 @@ export class FamilyTable {
   private readonly decision: Decision;
   /** Prefixes without paths, whose index can be given up once nobody needs it. */
   private readonly emptied = new DirtySet();
+  private reclaimAt = 0;
   private readonly batch = new Uint32Array(batchSize);
 
   constructor(family: Family, seed: number, sets: AttributeSets, decision: Decision) {
@@ -305,24 +306,32 @@ export class FamilyTable {
     return true;
   }
 
-  /** Gives up the indexes of prefixes that nobody holds, announces or has to hear of any more. */
+  /**
+   * Gives up the indexes of prefixes that nobody holds, announces or has to hear of any more. To be called when the
+   * consumers have done what they can; looking at each costs something, so those that are still needed wait until as many
+   * again have come.
+   */
   reclaim(): void {
-    if (this.emptied.size === 0 || this.dirty.size > 0) return;
-    const kept: number[] = [];
-    for (let n = this.emptied.take(this.batch); n > 0; n = this.emptied.take(this.batch)) {
-      let freed = 0;
-      for (let i = 0; i < n; i++) {
-        const index = this.batch[i]!;
-        if (this.head[index] !== 0) continue;
-        let needed = false;
-        for (const holder of this.holders) needed ||= holder.needs(index);
-        if (needed) kept.push(index);
-        else this.batch[freed++] = index;
-      }
-      for (const holder of this.holders) for (let i = 0; i < freed; i++) holder.forget(this.batch[i]!);
-      this.prefixes.removeMany(this.batch, freed);
+    const { emptied } = this;
+    if (emptied.size === 0 || emptied.size < this.reclaimAt || this.dirty.size > 0) return;
+    const candidates = new Uint32Array(emptied.size);
+    let n = 0;
+    for (let count = emptied.take(this.batch); count > 0; count = emptied.take(this.batch)) {
+      candidates.set(this.batch.subarray(0, count), n);
+      n += count;
     }
-    for (const index of kept) this.emptied.add(index);
+    let freed = 0;
+    for (let i = 0; i < n; i++) {
+      const index = candidates[i]!;
+      if (this.head[index] !== 0) continue;
+      let needed = false;
+      for (const holder of this.holders) needed ||= holder.needs(index);
+      if (needed) emptied.add(index);
+      else candidates[freed++] = index;
+    }
+    this.reclaimAt = emptied.size * 2;
+    for (const holder of this.holders) for (let i = 0; i < freed; i++) holder.forget(candidates[i]!);
+    this.prefixes.removeMany(candidates, freed);
   }
 
   /** Marks everything that has a best path, for a consumer that starts. */
