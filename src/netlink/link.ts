@@ -55,8 +55,10 @@ function decodeVxlan(data: Reader): VxlanParameters {
 
 export const isUp = (link: Link): boolean => (link.flags & IFF.UP) !== 0;
 
+/** Undefined also for a bridge's own messages about its ports (AF_BRIDGE): a port that leaves is not a link that goes. */
 export function decodeLink(body: Reader): Link | undefined {
-  body.skip(2);
+  if (body.u8() === AF.BRIDGE) return undefined;
+  body.skip(1);
   const hardwareType = body.u16le();
   const index = body.i32le();
   const flags = body.u32le();
@@ -161,6 +163,8 @@ export interface LinkChange {
   readonly alias?: string;
   /** Index of a bridge, 0 to leave it. */
   readonly master?: number;
+  /** A number shared by links that are handled together. */
+  readonly group?: number;
   /** Descriptor of the namespace to move to. */
   readonly namespace?: number;
 }
@@ -173,6 +177,7 @@ export function setLink(batch: Batch, index: number, change: LinkChange, name = 
   if (change.address !== undefined) batch.attribute(IFLA.ADDRESS, macBytes(change.address));
   if (change.mtu !== undefined) batch.attributeU32(IFLA.MTU, change.mtu);
   if (change.master !== undefined) batch.attributeU32(IFLA.MASTER, change.master);
+  if (change.group !== undefined) batch.attributeU32(IFLA.GROUP, change.group);
   if (change.namespace !== undefined) batch.attributeU32(IFLA.NET_NS_FD, change.namespace);
   if (change.alias !== undefined) batch.attribute(IFLA.IFALIAS, new TextEncoder().encode(change.alias));
   return batch.end();
@@ -191,4 +196,15 @@ export function setBridgePort(batch: Batch, index: number, port: { hairpin?: boo
 
 export function deleteLink(batch: Batch, index: number, name = `link ${index}`): Batch {
   return header(batch.begin(RTM.DELLINK, NLM_F.ACK, `delete ${name}`), index).end();
+}
+
+/** Deletes every link of that group as one operation; refused when there is none. */
+export function deleteLinkGroup(batch: Batch, group: number): Batch {
+  header(batch.begin(RTM.DELLINK, NLM_F.ACK, `delete links of group ${group}`), 0);
+  return batch.attributeU32(IFLA.GROUP, group).end();
+}
+
+/** The fixed part and the selector of a request for one link. */
+export function selectLink(batch: Batch, name: string): void {
+  header(batch, 0).attributeString(IFLA.IFNAME, name);
 }

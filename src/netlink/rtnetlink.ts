@@ -1,5 +1,5 @@
 /** The kernel's routing state of one network namespace, read and changed through one socket. */
-import { NetworkNamespace } from '../sys/mod.ts';
+import { errno, NetworkNamespace } from '../sys/mod.ts';
 import type { KernelError } from '../sys/mod.ts';
 import { AF } from '../sys/mod.ts';
 import type { Family } from '../net/mod.ts';
@@ -8,7 +8,7 @@ import type { KernelAddress } from './address.ts';
 import { NETLINK, RTM, RTM_TC } from './codes.ts';
 import { decodeBpfFilter, writeFilterDump } from './filter.ts';
 import type { BpfFilter, FilterHook } from './filter.ts';
-import { decodeLink } from './link.ts';
+import { decodeLink, selectLink } from './link.ts';
 import type { Link } from './link.ts';
 import { Batch } from './message.ts';
 import { decodeNeighbour } from './neighbour.ts';
@@ -39,9 +39,9 @@ export class Rtnetlink implements Disposable {
     return this.socket.dump(RTM.GETLINK, 'dump links', build, (_type, body) => decodeLink(body));
   }
 
-  /** The link of that name, from a fresh dump of all of them. */
   link(name: string): Link | undefined {
-    return this.links().find((link) => link.name === name);
+    const build = (batch: Batch) => selectLink(batch, name);
+    return this.socket.get(RTM.GETLINK, `get link ${name}`, errno.ENODEV, build, decodeLink);
   }
 
   addresses(family?: Family): KernelAddress[] {
@@ -90,6 +90,13 @@ export class Rtnetlink implements Disposable {
     const batch = new Batch();
     build(batch);
     this.socket.request(batch);
+  }
+
+  /** As `change`, with the kernel's work on another thread; nothing else may be asked here until it is done. */
+  changeAside(build: (batch: Batch) => void): Promise<(KernelError | undefined)[]> {
+    const batch = new Batch();
+    build(batch);
+    return this.socket.executeAside(batch);
   }
 
   /** One request an item, in batches; gives one entry an item: undefined, or what the kernel refused. */

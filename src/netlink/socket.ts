@@ -2,6 +2,7 @@
  * A netlink socket for requests. Synchronous on purpose: the kernel does the work inside the send call, and the answers
  * are there when it returns. It belongs to the network namespace it was opened in, wherever the thread goes later.
  */
+import { write } from 'node:fs';
 import { errno, KernelError, openSocket, receive, send, setOption, check, isErrno } from '../sys/mod.ts';
 import type { Fd } from '../sys/mod.ts';
 import { AF, MSG, SO, SOCK, SOL } from '../sys/mod.ts';
@@ -78,6 +79,25 @@ export class NetlinkSocket implements Disposable {
     if (batch.count === 0) return results;
     if (batch.count > MAX_BATCH) throw new Error(`a netlink batch holds ${MAX_BATCH} requests, not ${batch.count}`);
     check(`netlink ${batch.names[0]}`, send(this.fd, batch.bytes()));
+    return this.acknowledgements(batch, results);
+  }
+
+  /**
+   * As `execute`, with the kernel's work on another thread: deleting a link blocks its caller for some 20 ms. The socket
+   * serves nothing else until the promise settles.
+   */
+  async executeAside(batch: Batch): Promise<(KernelError | undefined)[]> {
+    const results: (KernelError | undefined)[] = Array.from({ length: batch.count });
+    if (batch.count === 0) return results;
+    if (batch.count > MAX_BATCH) throw new Error(`a netlink batch holds ${MAX_BATCH} requests, not ${batch.count}`);
+    // write(2) on a netlink socket is send(2) to the kernel, and the runtime has a thread pool for writes
+    await new Promise<void>((resolve, reject) => {
+      write(this.fd.number, batch.bytes(), (error) => (error ? reject(error) : resolve()));
+    });
+    return this.acknowledgements(batch, results);
+  }
+
+  private acknowledgements(batch: Batch, results: (KernelError | undefined)[]): (KernelError | undefined)[] {
     for (let left = batch.count; left > 0;) {
       forEachMessage(this.read(`netlink ${batch.names[0]}`), (header, body) => {
         if (header.type !== NLMSG.ERROR) return;
@@ -93,6 +113,31 @@ export class NetlinkSocket implements Disposable {
   /** Runs the batch; throws the first refusal. */
   request(batch: Batch): void {
     for (const error of this.execute(batch)) if (error) throw error;
+  }
+
+  /** One object; undefined when the kernel has none (`absent` is the error number it says then). */
+  get<T>(
+    type: number,
+    name: string,
+    absent: number,
+    build: (batch: Batch) => void,
+    decode: (body: Reader) => T | undefined,
+  ): T | undefined {
+    const batch = new Batch().begin(type, 0, name);
+    build(batch);
+    check(`netlink ${name}`, send(this.fd, batch.end().bytes()));
+    let item: T | undefined;
+    let refusal: KernelError | undefined;
+    forEachMessage(this.read(`netlink ${name}`), (header, body) => {
+      if (header.type !== NLMSG.ERROR) {
+        item = decode(body);
+        return;
+      }
+      const { errno: number, message } = readError(header, body);
+      if (number !== absent) refusal = new KernelError(name, number, message);
+    });
+    if (refusal) throw refusal;
+    return item;
   }
 
   /**
