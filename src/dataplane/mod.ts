@@ -1,5 +1,6 @@
 /** The writers of kernel state, one for each kind: routes, bridges, endpoints, masquerading. */
 export * from './bridge.ts';
+export * from './endpoints.ts';
 export * from './masquerade.ts';
 export * from './part.ts';
 export * from './sysctl.ts';

@@ -91,9 +91,10 @@ export class NetlinkSocket implements Disposable {
     if (batch.count === 0) return results;
     if (batch.count > MAX_BATCH) throw new Error(`a netlink batch holds ${MAX_BATCH} requests, not ${batch.count}`);
     // write(2) on a netlink socket is send(2) to the kernel, and the runtime has a thread pool for writes
-    await new Promise<void>((resolve, reject) => {
-      write(this.fd.number, batch.bytes(), (error) => (error ? reject(error) : resolve()));
+    const refused = await new Promise<NodeJS.ErrnoException | null>((resolve) => {
+      write(this.fd.number, batch.bytes(), (error) => resolve(error));
     });
+    if (refused) return results.map((_, i) => new KernelError(batch.names[i]!, Math.abs(refused.errno ?? errno.EIO)));
     return this.acknowledgements(batch, results);
   }
 

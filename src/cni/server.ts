@@ -1,0 +1,230 @@
+/**
+ * The agent's half: a unix socket that only root can open, one request a connection. It begins to listen at once and
+ * answers when it has recovered; so no request of a runtime is lost over a restart, it waits.
+ */
+import { chmodSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Socket, UnixSocketListener } from 'bun';
+import { GodwitError, messageOf, printable } from '../base/mod.ts';
+import type { Clock, Logger, Result } from '../base/mod.ts';
+import type { BridgeNetwork } from '../desired/mod.ts';
+import type { Attachment } from '../ipam/mod.ts';
+import { Attachments } from './attachments.ts';
+import { readDeferred, settleDeferred } from './deferred.ts';
+import type { Variables } from './environment.ts';
+import { CniError, codes, formatError } from './error.ts';
+import { encodeAnswer, FrameReader, parseObject } from './protocol.ts';
+import type { Answer, Frame } from './protocol.ts';
+import { answerVerb } from './verbs.ts';
+import { answerVersion } from './versions.ts';
+
+const MAX_CONNECTIONS = 512;
+/** A client sends its request at once; one that does not is not ours. */
+const IDLE_SECONDS = 10;
+const OWNER_ONLY = 0o600;
+
+export interface CniServerOptions {
+  /** `/run/godwit/cni.sock`; each node of a lab has its own. */
+  readonly socketPath: string;
+  /** Where attachments are recorded: `/var/lib/godwit/cni`. Made when missing. */
+  readonly stateDirectory: string;
+  /** The pod network of this node, or why there is none yet; asked for at every ADD and STATUS. */
+  readonly network: () => Result<BridgeNetwork, string>;
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** Called after an attachment came or went. */
+  readonly onChange?: () => void;
+  /** What changes with every boot; default: the kernel's boot id. */
+  readonly boot?: string;
+}
+
+export interface CniServer {
+  /**
+   * Serves in the network namespace this thread is in now, until the signal; then answers what has begun. Throws
+   * GodwitError (`cni-socket`) when another agent listens, and what the file system says.
+   */
+  run(signal: AbortSignal): Promise<void>;
+  /** Whether it has recovered and answers. */
+  readonly ready: boolean;
+  attachments(): readonly Attachment[];
+}
+
+interface Connection {
+  readonly reader: FrameReader;
+  asked: boolean;
+  output: Uint8Array;
+}
+
+const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+
+export function createCniServer(options: CniServerOptions): CniServer {
+  return new Server(options);
+}
+
+class Server implements CniServer {
+  private readonly options: CniServerOptions;
+  private held: Attachments | undefined;
+  private recovered = false;
+  private readonly pending = new Set<Promise<void>>();
+  private connections = 0;
+
+  constructor(options: CniServerOptions) {
+    this.options = options;
+  }
+
+  get ready(): boolean {
+    return this.recovered;
+  }
+
+  attachments(): readonly Attachment[] {
+    return this.held?.list() ?? [];
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { socketPath, stateDirectory, log, clock, onChange, boot } = this.options;
+    using attachments = new Attachments({
+      ...{ stateDirectory, log, clock, boot: boot ?? bootId(), onChange: onChange ?? (() => {}) },
+    });
+    this.held = attachments;
+    const started = Promise.withResolvers<void>();
+    started.promise.catch(() => {}); // told by `run` itself
+    const listener = await this.listen(attachments, started.promise);
+    const mine = statSync(socketPath).ino;
+    try {
+      await attachments.recover();
+      await this.catchUp(attachments);
+      this.recovered = true;
+      started.resolve();
+      log.info({ socket: socketPath }, 'CNI requests are answered');
+      await aborted(signal);
+    } catch (error) {
+      started.reject(error);
+      throw error;
+    } finally {
+      this.recovered = false;
+      listener.stop();
+      await Promise.allSettled(this.pending);
+      // the next agent may listen there already
+      if (statSync(socketPath, { throwIfNoEntry: false })?.ino === mine) rmSync(socketPath, { force: true });
+    }
+  }
+
+  /** DELs that the executable put off while nobody listened. */
+  private async catchUp(attachments: Attachments): Promise<void> {
+    for (const [container, name] of readDeferred(this.options.socketPath)) {
+      this.options.log.info({ container, interface: name }, 'a DEL that was put off is done now');
+      await attachments.remove(container, name);
+      settleDeferred(this.options.socketPath, container, name);
+    }
+  }
+
+  private async listen(attachments: Attachments, started: Promise<void>): Promise<UnixSocketListener<Connection>> {
+    const { socketPath } = this.options;
+    mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
+    if (await somebodyListens(socketPath)) {
+      const hint = 'stop the other agent, or give this one a socket of its own';
+      throw new GodwitError('cni-socket', `another process listens on ${socketPath}`, { hint });
+    }
+    rmSync(socketPath, { force: true });
+    // the socket is never there with other rights, not even for a moment
+    const mask = process.umask(0o777 & ~OWNER_ONLY);
+    try {
+      const listener = Bun.listen<Connection>({
+        unix: socketPath,
+        socket: {
+          open: (socket) => this.open(socket),
+          data: (socket, piece) => this.receive(socket, piece, attachments, started),
+          drain: flush,
+          timeout: (socket) => void socket.end(),
+          close: () => void this.connections--,
+          error: () => {}, // a client that is gone; `close` follows
+        },
+      });
+      chmodSync(socketPath, OWNER_ONLY);
+      return listener;
+    } finally {
+      process.umask(mask);
+    }
+  }
+
+  private open(socket: Socket<Connection>): void {
+    socket.data = { reader: new FrameReader(), asked: false, output: new Uint8Array(0) };
+    socket.timeout(IDLE_SECONDS);
+    if (++this.connections > MAX_CONNECTIONS) socket.end();
+  }
+
+  private receive(
+    socket: Socket<Connection>,
+    piece: Uint8Array,
+    attachments: Attachments,
+    started: Promise<void>,
+  ): void {
+    if (socket.data.asked) return;
+    const frame = socket.data.reader.push(piece);
+    if (frame === undefined) return;
+    if (frame === 'bad') {
+      socket.end();
+      return;
+    }
+    socket.data.asked = true;
+    socket.timeout(0);
+    const work = this.answer(frame, attachments, started).then((answer) => {
+      socket.data.output = encodeAnswer(answer);
+      flush(socket);
+    });
+    this.pending.add(work);
+    void work.finally(() => this.pending.delete(work));
+  }
+
+  /** Never rejects. */
+  private async answer(frame: Frame, attachments: Attachments, started: Promise<void>): Promise<Answer> {
+    const { log, network, clock, socketPath } = this.options;
+    const env = readVariables(frame.header['env']);
+    const onAsked = (container: string, name: string) => settleDeferred(socketPath, container, name);
+    const fields = { verb: env.CNI_COMMAND, container: env.CNI_CONTAINERID, interface: env.CNI_IFNAME };
+    const begin = clock.now();
+    try {
+      await started;
+      const stdout = await answerVerb({ attachments, network, onAsked }, env, frame.body);
+      log.info({ ...fields, ms: Math.round((clock.now() - begin) * 10) / 10 }, 'CNI request answered');
+      return { status: 0, stdout };
+    } catch (error) {
+      const known = error instanceof CniError ? error : new CniError(codes.io, 'godwit agent', messageOf(error));
+      const { code, message, details } = known;
+      log.warn({ ...fields, code, error: printable(message), details: printable(details) }, 'CNI request refused');
+      const version = answerVersion(parseObject(new TextDecoder().decode(frame.body))?.['cniVersion']);
+      return { status: 1, stdout: formatError(version, known) };
+    }
+  }
+}
+
+function flush(socket: Socket<Connection>): void {
+  const { output, asked } = socket.data;
+  if (!asked || output.length === 0) return;
+  const written = Math.max(0, socket.write(output));
+  socket.data.output = output.subarray(written);
+  if (socket.data.output.length === 0) socket.end();
+}
+
+function readVariables(value: unknown): Variables {
+  if (typeof value !== 'object' || value === null) return {};
+  const strings = Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string');
+  return Object.fromEntries(strings);
+}
+
+async function somebodyListens(path: string): Promise<boolean> {
+  try {
+    const socket = await Bun.connect({ unix: path, socket: { data: () => {} } });
+    socket.end();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

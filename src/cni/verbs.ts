@@ -1,0 +1,153 @@
+/** The verbs of CNI spec 1.1.0 section 2, as the agent answers them: from variables and configuration to what is printed. */
+import { GodwitError, messageOf } from '../base/mod.ts';
+import type { Result } from '../base/mod.ts';
+import type { BridgeNetwork } from '../desired/mod.ts';
+import { parseAddress, parseMac } from '../net/mod.ts';
+import type { IpAddress, MacAddress } from '../net/mod.ts';
+import type { Attachments } from './attachments.ts';
+import { parseConfig } from './config.ts';
+import type { NetworkConfig } from './config.ts';
+import { parseEnvironment } from './environment.ts';
+import type { Environment, Variables } from './environment.ts';
+import { CniError, codes } from './error.ts';
+import { openPodNamespace } from './namespace.ts';
+import { formatResult, missingInResult } from './result.ts';
+import { formatVersions, isAtLeast } from './versions.ts';
+import type { CniVersion } from './versions.ts';
+
+interface Context {
+  readonly attachments: Attachments;
+  /** The pod network of this node, or why there is none yet. */
+  readonly network: () => Result<BridgeNetwork, string>;
+  /** An attachment was asked for, or asked away, now: an earlier DEL that was put off is settled. */
+  readonly onAsked: (container: string, name: string) => void;
+}
+
+function requireVersion(config: NetworkConfig, verb: string, least: CniVersion): void {
+  if (isAtLeast(config.cniVersion, least)) return;
+  const message = `${verb} needs cniVersion ${least}, the configuration has ${config.cniVersion}`;
+  throw new CniError(codes.incompatibleVersion, message);
+}
+
+function readNetwork(context: Context, code: number): BridgeNetwork {
+  const network = context.network();
+  if (network.ok) return network.value;
+  throw new CniError(code, 'the pod network of this node is not ready', network.error);
+}
+
+function argument<T>(env: Environment, key: string, parse: (text: string) => T | undefined): T | undefined {
+  const text = env.args.get(key);
+  if (text === undefined || text === '') return undefined;
+  const value = parse(text);
+  if (value === undefined) throw new CniError(codes.invalidEnvironment, `CNI_ARGS: ${key} is not one`);
+  return value;
+}
+
+/** What the runtime asks for, the strongest convention first: runtimeConfig, args.cni, CNI_ARGS. */
+function wantedAddresses(env: Environment, config: NetworkConfig): readonly IpAddress[] {
+  const single = argument(env, 'IP', (text) => parseAddress(text.split('/', 1)[0]!));
+  return config.runtimeConfig?.ips ?? config.args?.cni?.ips ?? (single === undefined ? [] : [single]);
+}
+
+const wantedMac = (env: Environment, config: NetworkConfig): MacAddress | undefined =>
+  config.runtimeConfig?.mac ?? config.args?.cni?.mac ?? argument(env, 'MAC', parseMac);
+
+function podOf({ args }: Environment): { namespace: string; name: string; uid: string } | undefined {
+  const name = args.get('K8S_POD_NAME');
+  if (name === undefined) return undefined;
+  return { namespace: args.get('K8S_POD_NAMESPACE') ?? '', name, uid: args.get('K8S_POD_UID') ?? '' };
+}
+
+async function add(context: Context, env: Environment, config: NetworkConfig): Promise<string> {
+  using pod = openPodNamespace(env.namespace);
+  const network = readNetwork(context, codes.tryAgain);
+  context.onAsked(env.container, env.interface);
+  const attachment = await context.attachments.attach(
+    {
+      container: env.container,
+      interface: env.interface,
+      network: config.name,
+      namespacePath: env.namespace,
+      addresses: wantedAddresses(env, config),
+      mac: wantedMac(env, config),
+      mtu: config.mtu,
+      routes: config.routes,
+      pod: podOf(env),
+    },
+    pod,
+    network,
+  );
+  return formatResult(attachment, config, env.namespace);
+}
+
+async function del(context: Context, env: Environment): Promise<string> {
+  // by container and interface alone: the namespace may be gone, or be somebody else's by now
+  await context.attachments.remove(env.container, env.interface);
+  context.onAsked(env.container, env.interface);
+  return '';
+}
+
+function check(context: Context, env: Environment, config: NetworkConfig): string {
+  requireVersion(config, 'CHECK', '0.4.0');
+  const attachment = context.attachments.get(env.container, env.interface);
+  if (!attachment) {
+    throw new CniError(codes.unknownContainer, `no attachment ${env.container}/${env.interface} is known here`);
+  }
+  if (!config.prevResult) throw new CniError(codes.invalidConfig, 'CHECK needs prevResult');
+  using pod = openPodNamespace(env.namespace);
+  const faults = [...missingInResult(attachment, config.prevResult), ...context.attachments.inspect(attachment, pod)];
+  if (faults.length > 0) throw new CniError(codes.differs, 'the attachment is not as it was made', faults.join('; '));
+  return '';
+}
+
+async function gc(context: Context, config: NetworkConfig): Promise<string> {
+  requireVersion(config, 'GC', '1.1.0');
+  const valid = config['cni.dev/valid-attachments'] ?? config['cni.dev/attachments'];
+  // an absent list must not be read as an empty one: that would remove every pod's interface
+  if (!valid) throw new CniError(codes.invalidConfig, 'GC needs cni.dev/valid-attachments');
+  const keep = new Set(valid.map((a) => `${a.containerID}/${a.ifname}`));
+  const surplus = context.attachments
+    .list()
+    .filter((a) => a.network === config.name && !keep.has(`${a.container}/${a.interface}`));
+  const results = await Promise.allSettled(surplus.map((a) => context.attachments.remove(a.container, a.interface)));
+  const failures = results.flatMap((r) => (r.status === 'rejected' ? [r.reason as unknown] : []));
+  const [first] = failures;
+  if (first === undefined) return '';
+  const details = `${failures.length} of ${surplus.length}; the first: ${messageOf(first)}`;
+  throw new CniError(codes.kernel, 'attachments could not be removed', details);
+}
+
+function status(context: Context, config: NetworkConfig): string {
+  requireVersion(config, 'STATUS', '1.1.0');
+  const obstacle = context.attachments.obstacle(readNetwork(context, codes.notAvailable));
+  if (obstacle) throw obstacle;
+  return '';
+}
+
+/** Gives what goes to standard output; throws CniError, or GodwitError when an invariant is broken. */
+export async function answerVerb(context: Context, variables: Variables, bytes: Uint8Array): Promise<string> {
+  const env = parseEnvironment(variables);
+  const parsed = parseConfig(bytes);
+  if (!parsed.ok) {
+    if (env.verb === 'VERSION') return formatVersions(undefined);
+    // such a configuration was never attached with; a runtime cleans up after its refusal all the same
+    if (env.verb === 'DEL' && parsed.error.code === codes.unsupportedField) return del(context, env);
+    throw parsed.error;
+  }
+  switch (env.verb) {
+    case 'ADD':
+      return add(context, env, parsed.value);
+    case 'DEL':
+      return del(context, env);
+    case 'CHECK':
+      return check(context, env, parsed.value);
+    case 'GC':
+      return gc(context, parsed.value);
+    case 'STATUS':
+      return status(context, parsed.value);
+    case 'VERSION':
+      return formatVersions(parsed.value.cniVersion);
+    default:
+      throw new GodwitError('internal', `unreachable verb ${String(env.verb satisfies never)}`);
+  }
+}

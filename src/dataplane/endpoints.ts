@@ -1,0 +1,247 @@
+/**
+ * The writer of pod interfaces: a veth pair, one end a port of the node's bridge, the other the pod's `eth0`. Everything
+ * goes to the kernel in a few batches, straight in the two namespaces; an endpoint takes about a millisecond.
+ *
+ * The host's end carries a mark in its alias: `godwit:<container>/<interface> <network> <address>,…`. It tells our links
+ * from others' and is the kernel's own copy of who owns which address, should the record on disk be lost.
+ */
+import { isErrno, NetworkNamespace, writeSysctl } from '../sys/mod.ts';
+import type { KernelError } from '../sys/mod.ts';
+import type { Result } from '../base/mod.ts';
+import { err, ok } from '../base/mod.ts';
+import { familyOf, formatInterfaceAddress } from '../net/mod.ts';
+import type { InterfaceAddress, IpAddress, MacAddress, Prefix } from '../net/mod.ts';
+import {
+  addAddress,
+  addLink,
+  addRoute,
+  IFA_F,
+  isUp,
+  kernelRoute,
+  Rtnetlink,
+  RTPROT,
+  setBridgePort,
+  setLink,
+} from '../netlink/mod.ts';
+import type { KernelRoute, Link } from '../netlink/mod.ts';
+import { LinkRemover } from './endpoint-remover.ts';
+
+const LOOPBACK_INDEX = 1;
+
+export interface EndpointRoute {
+  readonly destination: Prefix;
+  readonly gateway: IpAddress;
+}
+
+/** What one pod interface shall be. */
+export interface Endpoint {
+  /** The host's end: `veth0a1b2c3d`. */
+  readonly hostInterface: string;
+  /** The pod's end: `eth0`. */
+  readonly interface: string;
+  readonly bridge: string;
+  /** Bytes. */
+  readonly mtu: number;
+  /** Absent: the kernel chooses one. */
+  readonly mac?: MacAddress | undefined;
+  readonly addresses: readonly InterfaceAddress[];
+  readonly routes: readonly EndpointRoute[];
+  /** The alias of the host's end. */
+  readonly mark: string;
+}
+
+export interface AttachedEndpoint {
+  readonly mac: MacAddress;
+  readonly hostMac: MacAddress;
+  readonly bridgeMac: MacAddress;
+}
+
+export type AttachError =
+  /** The bridge is missing: the node is not set up yet. */
+  | { readonly type: 'no-bridge' }
+  /** The pod has an interface of that name already. */
+  | { readonly type: 'interface-taken' }
+  | { readonly type: 'kernel'; readonly error: KernelError };
+
+const NO_MAC = '00:00:00:00:00:00' as MacAddress;
+
+function podRoute(route: EndpointRoute, index: number): KernelRoute {
+  // as a person or a runtime's other plugins would add it; the pod's table is not ours to mark
+  const nextHops = [{ gateway: route.gateway, index }];
+  return kernelRoute({ destination: route.destination, protocol: RTPROT.BOOT, nextHops });
+}
+
+/** Acts in the namespace it was made in: the node's. */
+export class Endpoints implements Disposable {
+  private readonly host: Rtnetlink;
+  private readonly remover: LinkRemover;
+
+  constructor() {
+    using namespace = NetworkNamespace.current();
+    this.host = new Rtnetlink();
+    this.remover = new LinkRemover(namespace);
+  }
+
+  /** Links of this node that carry a mark of ours. */
+  marked(): Link[] {
+    return this.host.links().filter((link) => link.kind === 'veth' && link.alias.startsWith('godwit:'));
+  }
+
+  link(name: string): Link | undefined {
+    return this.host.link(name);
+  }
+
+  /**
+   * Makes the endpoint, all of it before it returns. On failure what was made may be left behind in part: the caller
+   * calls `detach`, as it must after a crash, too.
+   */
+  attach(pod: NetworkNamespace, endpoint: Endpoint): Result<AttachedEndpoint, AttachError> {
+    const bridge = this.host.link(endpoint.bridge);
+    if (bridge?.kind !== 'bridge') return err({ type: 'no-bridge' });
+    try {
+      using inside = Rtnetlink.in(pod);
+      if (inside.link(endpoint.interface)) return err({ type: 'interface-taken' });
+      const hostLink = this.makePair(pod, bridge, endpoint);
+      const podLink = inside.link(endpoint.interface);
+      if (!podLink) throw new Error(`${endpoint.interface} is not in the pod after it was made there`);
+      if (endpoint.addresses.some((a) => familyOf(a.address) === 6)) enableIPv6(pod, endpoint.interface);
+      inside.change((batch) => {
+        setLink(batch, LOOPBACK_INDEX, { up: true }, 'lo');
+        setLink(batch, podLink.index, { up: true }, endpoint.interface);
+        for (const address of endpoint.addresses) {
+          // the address was given by us: nobody else has it, and duplicate detection would delay it by a second
+          addAddress(batch, podLink.index, address, familyOf(address.address) === 6 ? { flags: IFA_F.NODAD } : {});
+        }
+        for (const route of endpoint.routes) addRoute(batch, podRoute(route, podLink.index), 'replace');
+      });
+      return ok({
+        mac: podLink.address ?? NO_MAC,
+        hostMac: hostLink.address ?? NO_MAC,
+        bridgeMac: bridge.address ?? NO_MAC,
+      });
+    } catch (error) {
+      if (isErrno(error)) return err({ type: 'kernel', error });
+      throw error;
+    }
+  }
+
+  private makePair(pod: NetworkNamespace, bridge: Link, endpoint: Endpoint): Link {
+    const { hostInterface: name, mtu, mac } = endpoint;
+    const peer = {
+      name: endpoint.interface,
+      namespace: pod.descriptor,
+      mtu,
+      ...(mac !== undefined && { address: mac }),
+    };
+    this.host.change((batch) => addLink(batch, { kind: 'veth', name, mtu, master: bridge.index, up: true, peer }));
+    const link = this.host.link(name);
+    if (!link) throw new Error(`${name} is not here after it was made`);
+    this.host.change((batch) => {
+      setLink(batch, link.index, { alias: endpoint.mark }, name);
+      // a pod that reaches itself through a service address needs its frames back on the port they came from
+      setBridgePort(batch, link.index, { hairpin: true });
+    });
+    return link;
+  }
+
+  /**
+   * Takes the pair out of both namespaces; nothing to do is success. Only a veth that carries `mark`, or none yet (its
+   * maker was killed in between), is touched.
+   */
+  async detach(hostInterface: string, owner: string): Promise<Result<void, KernelError>> {
+    const link = this.host.link(hostInterface);
+    if (link?.kind !== 'veth') return ok(undefined);
+    if (link.alias !== '' && link.alias.split(' ', 1)[0] !== owner) return ok(undefined);
+    return this.remover.remove(link);
+  }
+
+  /** What differs between the kernel and `endpoint`, in words; empty when all is as it was made. */
+  inspect(pod: NetworkNamespace, endpoint: Endpoint): string[] {
+    const faults: string[] = [];
+    using inside = Rtnetlink.in(pod);
+    const podLink = inside.link(endpoint.interface);
+    const hostLink = this.host.link(endpoint.hostInterface);
+    const bridge = this.host.link(endpoint.bridge);
+    if (!bridge) faults.push(`bridge ${endpoint.bridge} is missing`);
+    if (!hostLink) faults.push(`host interface ${endpoint.hostInterface} is missing`);
+    else {
+      if (hostLink.master !== bridge?.index) faults.push(`${hostLink.name} is not a port of ${endpoint.bridge}`);
+      if (!isUp(hostLink)) faults.push(`${hostLink.name} is down`);
+      if (hostLink.mtu !== endpoint.mtu) faults.push(`${hostLink.name} has MTU ${hostLink.mtu}, not ${endpoint.mtu}`);
+      if (podLink && hostLink.link !== podLink.index) faults.push(`${hostLink.name} leads to another interface`);
+    }
+    if (!podLink) return [...faults, `interface ${endpoint.interface} is missing in the pod`];
+    if (!isUp(podLink)) faults.push(`${podLink.name} is down`);
+    if (podLink.mtu !== endpoint.mtu) faults.push(`${podLink.name} has MTU ${podLink.mtu}, not ${endpoint.mtu}`);
+    if (endpoint.mac !== undefined && podLink.address !== endpoint.mac) {
+      faults.push(`${podLink.name} has address ${podLink.address}, not ${endpoint.mac}`);
+    }
+    return [...faults, ...missingAddresses(inside, podLink, endpoint), ...missingRoutes(inside, podLink, endpoint)];
+  }
+
+  [Symbol.dispose](): void {
+    this.remover[Symbol.dispose]();
+    this.host[Symbol.dispose]();
+  }
+}
+
+/** Runtimes may switch IPv6 off in new namespaces; and a pod takes its routes from us, not from a neighbour's advertisement. */
+function enableIPv6(pod: NetworkNamespace, name: string): void {
+  pod.run(() => {
+    try {
+      writeSysctl(`net/ipv6/conf/${name}/disable_ipv6`, 0);
+      writeSysctl(`net/ipv6/conf/${name}/accept_ra`, 0);
+    } catch {
+      // read-only /proc/sys: the address is refused below if IPv6 is really off
+    }
+  });
+}
+
+function missingAddresses(inside: Rtnetlink, link: Link, endpoint: Endpoint): string[] {
+  const have = new Set(inside.addresses().flatMap((a) => (a.index === link.index ? [formatInterfaceAddress(a)] : [])));
+  const missing = endpoint.addresses.map(formatInterfaceAddress).filter((address) => !have.has(address));
+  return missing.map((address) => `${link.name} lacks the address ${address}`);
+}
+
+function missingRoutes(inside: Rtnetlink, link: Link, endpoint: Endpoint): string[] {
+  const have = new Set<string>();
+  for (const route of endpoint.routes.length > 0 ? [...inside.routes(4), ...inside.routes(6)] : []) {
+    for (const hop of route.nextHops) {
+      if (hop.index === link.index) have.add(`${route.destination} via ${hop.gateway}`);
+    }
+  }
+  const wanted = endpoint.routes.map((route) => `${route.destination} via ${route.gateway}`);
+  return wanted.filter((route) => !have.has(route)).map((route) => `the pod lacks the route ${route}`);
+}
+
+/** Who an endpoint belongs to: the first word of its mark. */
+export const endpointOwner = (container: string, name: string): string => `godwit:${container}/${name}`;
+
+/** The kernel keeps 255 bytes. */
+const MAX_MARK = 255;
+
+export interface EndpointMark {
+  readonly container: string;
+  readonly interface: string;
+  /** Empty where it did not fit. */
+  readonly network: string;
+  readonly addresses: readonly string[];
+}
+
+export function formatMark(mark: EndpointMark): string {
+  const owner = endpointOwner(mark.container, mark.interface);
+  const whole = `${owner} ${mark.network === '' ? '-' : mark.network} ${mark.addresses.join(',')}`;
+  return whole.length <= MAX_MARK ? whole : `${owner} - ${mark.addresses.join(',')}`;
+}
+
+export function parseMark(alias: string): EndpointMark | undefined {
+  const match = /^godwit:([^/ ]+)\/([^/ ]+) ([^ ]+) ([^ ]*)$/.exec(alias);
+  if (!match) return undefined;
+  const [, container, name, network, addresses] = match;
+  return {
+    container: container!,
+    interface: name!,
+    network: network === '-' ? '' : network!,
+    addresses: addresses === '' ? [] : addresses!.split(','),
+  };
+}

@@ -1,0 +1,173 @@
+/**
+ * The attachments of this node on disk: one JSON file each, named after the host's end of the veth pair, replaced by
+ * rename. They describe kernel objects, which a reboot takes away; so a record holds good for one boot, and what must
+ * survive is a killed process, not a lost page cache: nothing is waited for to reach the disk. What a power failure tears
+ * is from another boot and is dropped.
+ */
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { messageOf, printable } from '../base/mod.ts';
+import { parseAddress, parseMac, parsePrefix } from '../net/mod.ts';
+import type { Family, IpAddress } from '../net/mod.ts';
+
+const address = z.string().transform((text, context) => {
+  const parsed = parseAddress(text);
+  if (parsed !== undefined) return parsed;
+  context.addIssue('not an IP address');
+  return z.NEVER;
+});
+const prefix = z.string().transform((text, context) => {
+  const parsed = parsePrefix(text);
+  if (parsed !== undefined) return parsed;
+  context.addIssue('not an IP prefix');
+  return z.NEVER;
+});
+const mac = z.string().transform((text, context) => {
+  const parsed = parseMac(text);
+  if (parsed !== undefined) return parsed;
+  context.addIssue('not a MAC address');
+  return z.NEVER;
+});
+
+const attachmentSchema = z.readonly(
+  z.object({
+    format: z.literal(1),
+    /** The boot it was made in; of another boot nothing is left. */
+    boot: z.string(),
+    /** `pending` while its interface is being made. */
+    state: z.enum(['pending', 'attached']),
+    /** Name of the CNI network; empty when the record was rebuilt from a link that does not tell. */
+    network: z.string(),
+    container: z.string().min(1),
+    /** The pod's end: `eth0`. */
+    interface: z.string().min(1),
+    hostInterface: z.string().regex(/^veth[0-9a-f]{8}$/),
+    /** Path of the pod's network namespace and its device and inode; empty when rebuilt. */
+    namespace: z.string(),
+    namespaceIdentity: z.string(),
+    bridge: z.string(),
+    mtu: z.number(),
+    mac,
+    hostMac: mac,
+    bridgeMac: mac,
+    addresses: z.array(z.object({ address, prefixLength: z.int(), gateway: address, network: prefix })),
+    routes: z.array(z.object({ destination: prefix, gateway: address })),
+    /** What the runtime says of the pod (CNI_ARGS), where it does. */
+    pod: z.object({ namespace: z.string(), name: z.string(), uid: z.string() }).optional(),
+    /** Milliseconds since the Unix epoch. */
+    createdAt: z.number(),
+  }),
+);
+export type Attachment = z.output<typeof attachmentSchema>;
+
+/** An attachment's identity: a container has one interface of a name. */
+export const attachmentKey = (container: string, name: string): string => `${container}/${name}`;
+
+export interface LoadedAttachments {
+  readonly attachments: readonly Attachment[];
+  /** Files that could not be read, with the reason; they are left alone until `remove`. */
+  readonly faults: readonly { readonly hostInterface: string; readonly reason: string }[];
+}
+
+export class AttachmentStore {
+  private readonly directory: string;
+  private readonly last = new Map<Family, IpAddress>();
+
+  /** Makes the directory (0700) when it is missing; throws what the file system says. */
+  constructor(stateDirectory: string) {
+    this.directory = join(stateDirectory, 'attachments');
+    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+    this.readLast();
+  }
+
+  private path(hostInterface: string): string {
+    return join(this.directory, `${hostInterface}.json`);
+  }
+
+  load(): LoadedAttachments {
+    const attachments: Attachment[] = [];
+    const faults: { hostInterface: string; reason: string }[] = [];
+    for (const file of readdirSync(this.directory).sort()) {
+      const hostInterface = /^(veth[0-9a-f]{8})\.json$/.exec(file)?.[1];
+      if (hostInterface === undefined) {
+        // a write that a kill interrupted
+        if (file.endsWith('.new')) this.discard(join(this.directory, file));
+        continue;
+      }
+      const parsed = this.read(hostInterface);
+      if (typeof parsed === 'string') faults.push({ hostInterface, reason: parsed });
+      else attachments.push(parsed);
+    }
+    return { attachments, faults };
+  }
+
+  private read(hostInterface: string): Attachment | string {
+    try {
+      const attachment = attachmentSchema.parse(JSON.parse(readFileSync(this.path(hostInterface), 'utf8')));
+      return attachment.hostInterface === hostInterface ? attachment : 'it describes another interface';
+    } catch (error) {
+      return printable(messageOf(error));
+    }
+  }
+
+  /** Throws what the file system says; the old record, if any, is then still whole. */
+  save(attachment: Attachment): void {
+    const path = this.path(attachment.hostInterface);
+    writeFileSync(`${path}.new`, JSON.stringify(attachment), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  }
+
+  /** Gives false when the file system refuses: the record is then found again, and dropped, at the next start. */
+  remove(hostInterface: string): boolean {
+    return this.discard(this.path(hostInterface));
+  }
+
+  private discard(path: string): boolean {
+    try {
+      rmSync(path, { force: true });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** The address given last, where the next search begins. */
+  lastGiven(family: Family): IpAddress | undefined {
+    return this.last.get(family);
+  }
+
+  /** Kept on disk as well as possible: losing it costs only the rest an address has before it is given again. */
+  noteGiven(family: Family, given: IpAddress): void {
+    this.last.set(family, given);
+    try {
+      writeFileSync(join(this.directory, `last-${family}`), given, { mode: 0o600 });
+    } catch {
+      // a full disk has already refused the attachment, or will
+    }
+  }
+
+  private readLast(): void {
+    for (const family of [4, 6] as const) {
+      try {
+        const given = parseAddress(readFileSync(join(this.directory, `last-${family}`), 'utf8'));
+        if (given !== undefined) this.last.set(family, given);
+      } catch {
+        // none given yet
+      }
+    }
+  }
+
+  /** Whether records can be written now; else the reason. */
+  probe(): string | undefined {
+    const path = join(this.directory, 'probe.new');
+    try {
+      writeFileSync(path, 'x'.repeat(1024), { mode: 0o600 });
+      return undefined;
+    } catch (error) {
+      return messageOf(error);
+    } finally {
+      this.discard(path);
+    }
+  }
+}
