@@ -10,6 +10,7 @@ interface Group {
 
 const groups: Readonly<Record<string, Group>> = {
   bgp: { description: 'The BGP speaker, alone or talked to.', load: () => import('./bgp.ts') },
+  store: { description: 'The embedded datastore.', load: () => import('./store.ts') },
 };
 
 /** Wrong usage, as opposed to something that failed (1). */
