@@ -8,6 +8,7 @@ import { err, GodwitError, ok, printable } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
 import { familyOf, parseAddress } from '../net/mod.ts';
 import type { IpAddress } from '../net/mod.ts';
+import { ROUTE_PROTOCOL } from '../dataplane/mod.ts';
 import { methodSyntax, parseMethod } from './method.ts';
 import type { DetectionMethod } from './method.ts';
 
@@ -76,7 +77,7 @@ export const agentOptions = {
   ),
   datastore: option(
     'URL',
-    'etcd://HOST:PORT[,HOST:PORT…], etcds://… (TLS) or unix:///run/godwit/store.sock',
+    'etcd://HOST:PORT[,HOST:PORT…], etcds://… (TLS) or unix:///PATH (the embedded store)',
     z
       .string({ error: 'a datastore URL such as etcd://127.0.0.1:2379' })
       .min(1, 'a datastore URL such as etcd://127.0.0.1:2379'),
@@ -117,6 +118,16 @@ export const agentOptions = {
   socket: option('FILE', 'the agent’s own socket (default: agent.sock in the run directory)', path.optional()),
   cniSocket: option('FILE', 'socket the CNI plugin asks (default: cni.sock in the run directory)', path.optional()),
   listen: option('ADDRESS:PORT', 'livez, readyz and metrics over HTTP, or off', listen.prefault('127.0.0.1:9470')),
+  leaseRenewMinutes: option(
+    'N',
+    'the lease is renewed when less than this is left of its 24 hours',
+    integer(1, 1439).default(60),
+  ),
+  routeProtocol: option(
+    'NUMBER',
+    'protocol number that marks our routes; all routes that carry it are ours (80 adopts a Calico node’s)',
+    integer(5, 255).default(ROUTE_PROTOCOL),
+  ),
   resyncSeconds: option(
     'N',
     'everything is compared with the kernel this often, events or not',

@@ -59,3 +59,18 @@ export function parseMethod(input: string): Result<DetectionMethod, string> {
   }
   return err(`unknown method "${printable(text)}"`);
 }
+
+/** The method for one family: the configured address itself, or how to find one. */
+export function methodFor(
+  config: {
+    readonly address?: IpAddress | undefined;
+    readonly address6?: IpAddress | undefined;
+    readonly addressMethod: DetectionMethod;
+    readonly address6Method: DetectionMethod;
+  },
+  family: 4 | 6,
+): DetectionMethod {
+  const address = family === 4 ? config.address : config.address6;
+  if (address !== undefined) return { type: 'address', address, text: address };
+  return family === 4 ? config.addressMethod : config.address6Method;
+}

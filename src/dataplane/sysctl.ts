@@ -1,5 +1,6 @@
 /** Kernel settings that are kept at a value: forwarding, and what goes with it. Nothing is set back at the end. */
 import { readFileSync } from 'node:fs';
+import { forEachAttribute, forEachMessage, listenNetlink, NETLINK, RTM, RTNLGRP } from '../netlink/mod.ts';
 import { writeSysctl } from '../sys/mod.ts';
 import type { NetworkNamespace } from '../sys/mod.ts';
 import type { Part, PlannedChange } from './part.ts';
@@ -81,4 +82,29 @@ export function forwardingSysctls(node: {
   // no pod may become this node's router (CVE-2020-10749)
   wishes.push({ name: `net/ipv6/conf/${node.bridge}/accept_ra`, value: '0', optional: true });
   return wishes;
+}
+
+const NETCONFA_IFINDEX = 1;
+const NETCONFA_IFINDEX_ALL = -1;
+
+/** Calls back when forwarding is switched for the whole node, in the namespace this thread is in now, until disposed. */
+export function watchForwarding(changed: () => void): Disposable {
+  return listenNetlink({
+    protocol: NETLINK.ROUTE,
+    groups: [RTNLGRP.IPV4_NETCONF, RTNLGRP.IPV6_NETCONF],
+    receiveBufferBytes: 1 << 20,
+    data: (bytes) => {
+      let node = false;
+      forEachMessage(bytes, (header, body) => {
+        if (header.type !== RTM.NEWNETCONF) return;
+        body.skip(4); // struct netconfmsg: the family, padded
+        forEachAttribute(body, (type, value) => {
+          // the same is told for each interface that comes: only the whole node's is of interest
+          if (type === NETCONFA_IFINDEX && value.i32le() === NETCONFA_IFINDEX_ALL) node = true;
+        });
+      });
+      if (node) changed();
+    },
+    lost: () => changed(),
+  });
 }

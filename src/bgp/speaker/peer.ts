@@ -343,9 +343,8 @@ export class Peer {
     switch (type) {
       case MessageType.Update:
       case MessageType.RouteRefresh:
-        // one that is not Established may become so over this (a collision that is settled now)
-        if (!this.isUp(id)) this.notify(id, { type: 'UpdateMsg' });
-        if (this.isUp(id)) return this.session!.receive(type, bytes, start, end);
+        if (this.session?.id === id && this.session.active) return this.session.receive(type, bytes, start, end);
+        this.notify(id, { type: 'UpdateMsg' });
         break;
       case MessageType.Keepalive:
         this.notify(id, { type: 'KeepAliveMsg' });
@@ -360,10 +359,6 @@ export class Peer {
       }
     }
     return this.connections.has(id);
-  }
-
-  private isUp(id: number): boolean {
-    return this.session?.id === id && this.session.active;
   }
 
   private onOpen(id: number, bytes: Uint8Array, start: number, end: number): void {

@@ -106,8 +106,7 @@ function scalar<T>(number: number, kind: Scalar<T>): Field<T> {
     number,
     initial: () => kind.zero,
     write(writer, value) {
-      // empty bytes too: etcd takes an empty range end that is there for "no end", and an absent one for "one key"
-      if (value === kind.zero || (value instanceof Uint8Array && value.length === 0)) return;
+      if (value === kind.zero) return;
       writeVarint(writer, number * 8 + kind.wire);
       kind.write(writer, value);
     },

@@ -1,0 +1,113 @@
+/**
+ * From what is known to what this node's kernel should hold, all kinds at once. Pure: the agent hands the parts of the
+ * plan to their writers, the dry run prints what they would do with it.
+ */
+import { leaseRoutes } from '../calc/mod.ts';
+import type { Connected, LeaseRoutes } from '../calc/mod.ts';
+import { forwardingSysctls, masqueradeTable } from '../dataplane/mod.ts';
+import type { SysctlWish } from '../dataplane/mod.ts';
+import type { BridgeNetwork, PodSubnet } from '../desired/mod.ts';
+import { subnetList } from '../ipam/mod.ts';
+import type { NetworkConfig, SubnetEnv, SubnetLease } from '../ipam/mod.ts';
+import { addressBits, familyOf, isLinkLocal, nthAddress, prefixContains, prefixOf } from '../net/mod.ts';
+import type { Prefix } from '../net/mod.ts';
+import { isUp } from '../netlink/mod.ts';
+import type { Table } from '../nft/mod.ts';
+import type { HostSnapshot, NodeAddress } from './detect.ts';
+import { isSetAside, leaseFact, leaseName } from './ownership.ts';
+
+/** The one backend there is so far; what this node publishes in its lease. */
+export const BACKEND = 'host-gw';
+
+export interface PlanInputs {
+  readonly bridge: string;
+  readonly mtu: number | 'auto';
+  readonly ipMasq: boolean;
+  readonly etcdPrefix: string;
+  readonly network: NetworkConfig | undefined;
+  readonly leases: readonly SubnetLease[];
+  readonly ownLease: SubnetLease | undefined;
+  /** This node's addresses, the IPv4 one first. */
+  readonly addresses: readonly NodeAddress[];
+  readonly host: HostSnapshot;
+}
+
+export interface NodePlan {
+  readonly networks: readonly Prefix[];
+  readonly routes: LeaseRoutes;
+  /** Undefined until a lease is held and an uplink known. */
+  readonly bridge: BridgeNetwork | undefined;
+  readonly sysctls: readonly SysctlWish[];
+  /** Undefined: not known yet. */
+  readonly masquerade: Table | 'absent' | undefined;
+  readonly subnetEnv: SubnetEnv | undefined;
+}
+
+/** Prefixes on this node's interfaces, without the pods' bridge and host-only addresses. */
+export function connectedPrefixes(host: HostSnapshot, bridge: string): Connected[] {
+  const links = new Map(host.links.map((link) => [link.index, link]));
+  return host.addresses.flatMap(({ index, address, prefixLength }) => {
+    const link = links.get(index);
+    if (!link || link.name === bridge || link.name === 'lo' || !isUp(link)) return [];
+    if (prefixLength === addressBits(familyOf(address)) || isLinkLocal(address)) return [];
+    return [{ prefix: prefixOf(address, prefixLength), device: link.name }];
+  });
+}
+
+const networksOf = (config: NetworkConfig): Prefix[] =>
+  [config.ipv4?.network, config.ipv6?.network].filter((network) => network !== undefined);
+
+export function planNode(inputs: PlanInputs): NodePlan {
+  const { network, ownLease, host, bridge, addresses } = inputs;
+  const networks = network ? networksOf(network) : [];
+  const ownSubnets = ownLease ? subnetList(ownLease.subnets) : [];
+  const routes = leaseRoutes(
+    inputs.leases.filter((lease) => !isSetAside(lease)).map((lease) => leaseFact(lease, inputs.etcdPrefix)),
+    {
+      networks,
+      backendType: BACKEND,
+      ownLease: ownLease && leaseName(ownLease, inputs.etcdPrefix),
+      ownSubnets,
+      ownAddresses: host.addresses.map((a) => a.address),
+      connected: connectedPrefixes(host, bridge),
+      uplink: addresses[0]?.device,
+    },
+  );
+  const ipv6 = network?.ipv6 !== undefined;
+  const uplinks = [...new Set(addresses.map((a) => a.device))];
+  return {
+    networks,
+    routes,
+    bridge: bridgeNetwork(inputs, networks, ownSubnets),
+    sysctls: network ? forwardingSysctls({ ipv4: network.ipv4 !== undefined, ipv6, bridge, uplinks }) : [],
+    masquerade: inputs.ipMasq ? network && masqueradeTable(networks) : 'absent',
+    subnetEnv: subnetEnv(inputs),
+  };
+}
+
+/** The uplink's MTU, the smallest where the families have one each. */
+function mtuOf({ mtu, addresses }: PlanInputs): number | undefined {
+  if (mtu !== 'auto') return mtu;
+  return addresses.length === 0 ? undefined : Math.min(...addresses.map((a) => a.mtu));
+}
+
+function bridgeNetwork(
+  inputs: PlanInputs,
+  networks: readonly Prefix[],
+  own: readonly Prefix[],
+): BridgeNetwork | undefined {
+  const mtu = mtuOf(inputs);
+  const subnets = own.flatMap((subnet): PodSubnet[] => {
+    const gateway = nthAddress(subnet, 1);
+    const network = networks.find((n) => prefixContains(n, gateway));
+    return network === undefined ? [] : [{ subnet, gateway, network }];
+  });
+  return mtu === undefined || subnets.length === 0 ? undefined : { bridge: inputs.bridge, mtu, subnets };
+}
+
+function subnetEnv(inputs: PlanInputs): SubnetEnv | undefined {
+  const { network, ownLease, ipMasq } = inputs;
+  const mtu = mtuOf(inputs);
+  if (!network || !ownLease || mtu === undefined) return undefined;
+  return { config: network, subnets: ownLease.subnets, mtu, masquerade: ipMasq };
+}

@@ -1,0 +1,2 @@
+/** What a node says of itself: snapshots, as JSON, for tools and people. */
+export * from './node.ts';
