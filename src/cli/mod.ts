@@ -1,6 +1,6 @@
 /** The commands. Each group lives in a file of its own and is loaded only when it is called. */
 import { Command } from 'commander';
-import { GodwitError, messageOf, printable } from '../base/mod.ts';
+import { tellError } from './output.ts';
 
 interface Group {
   readonly description: string;
@@ -9,6 +9,10 @@ interface Group {
 }
 
 const groups: Readonly<Record<string, Group>> = {
+  lab: {
+    description: 'Clusters in network namespaces of this machine: bring up, check, look around, take down.',
+    load: () => import('./lab.ts'),
+  },
   agent: { description: 'The node agent.', load: () => import('./agent.ts') },
   bgp: { description: 'The BGP speaker, alone or talked to.', load: () => import('./bgp.ts') },
   node: { description: 'This node: its address, its agent’s status and routes.', load: () => import('./node.ts') },
@@ -20,6 +24,8 @@ const USAGE = 2;
 export async function run(args: readonly string[]): Promise<void> {
   const program = new Command('godwit')
     .description('A pure layer-3 container network: every node is a router.')
+    // what stands after a command is the command's: `lab exec pod1 -- ping -c1 …`
+    .enablePositionalOptions()
     .showHelpAfterError('(add --help for what is possible)')
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, 'godwit:')) })
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : USAGE));
@@ -34,14 +40,9 @@ export async function run(args: readonly string[]): Promise<void> {
   }
 }
 
-/** Says what went wrong as a person wants to read it; the stack only for what should not happen at all. */
 function fail(error: unknown): never {
   // the reader of a pipe went away: `godwit lab routes | head -1`
   if (error instanceof Error && 'code' in error && error.code === 'EPIPE') process.exit(0);
-  console.error(`godwit: ${printable(messageOf(error), 2000)}`);
-  if (error instanceof GodwitError && error.hint !== '') console.error(`  ${printable(error.hint, 2000)}`);
-  else if (!(error instanceof GodwitError) && process.env['GODWIT_DEBUG'] && error instanceof Error) {
-    console.error(error.stack);
-  }
+  tellError(error);
   process.exit(1);
 }

@@ -5,7 +5,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
-import { printable } from '../base/mod.ts';
+import { GodwitError, messageOf, printable } from '../base/mod.ts';
 
 export const outputFormats = ['table', 'json', 'yaml'] as const;
 export type OutputFormat = (typeof outputFormats)[number];
@@ -97,3 +97,18 @@ export function integerBetween(low: number, high: number): (text: string) => num
     throw new InvalidArgumentError(`It must be a whole number from ${low} to ${high}.`);
   };
 }
+
+/** Says on stderr what went wrong, as a person wants to read it; the stack only when GODWIT_DEBUG asks for it. */
+export function tellError(error: unknown): void {
+  console.error(`godwit: ${printableLines(messageOf(error))}`);
+  if (error instanceof GodwitError) {
+    if (error.hint !== '') console.error(`  ${printableLines(error.hint)}`);
+  } else if (process.env['GODWIT_DEBUG'] && error instanceof Error) console.error(error.stack);
+}
+
+/** A message of several lines keeps them; no other control character reaches the terminal. */
+const printableLines = (text: string): string =>
+  text
+    .split('\n')
+    .map((line) => printable(line, 2000))
+    .join('\n');

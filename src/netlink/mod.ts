@@ -5,6 +5,7 @@
 export * from './address.ts';
 export * from './codes.ts';
 export * from './filter.ts';
+export * from './iproute.ts';
 export * from './link.ts';
 export * from './message.ts';
 export * from './monitor.ts';

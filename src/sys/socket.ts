@@ -33,6 +33,11 @@ export function send(fd: Fd, bytes: Uint8Array, flags = 0): number {
   return syscall(NR.sendto, fd.number, bytes, bytes.length, flags);
 }
 
+/** The same to an address (struct sockaddr). */
+export function sendTo(fd: Fd, bytes: Uint8Array, address: Uint8Array): number {
+  return syscall(NR.sendto, fd.number, bytes, bytes.length, 0, address, address.length);
+}
+
 /** Receives into `bytes`; gives the kernel's return value (−errno on failure). */
 export function receive(fd: Fd, bytes: Uint8Array, flags = 0): number {
   return syscall(NR.recvfrom, fd.number, bytes, bytes.length, flags);

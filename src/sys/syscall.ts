@@ -53,6 +53,8 @@ const numbers = {
   listen: [50, 201],
   mount: [165, 40],
   openat: [257, 56],
+  pidfd_open: [434, 434],
+  pidfd_send_signal: [424, 424],
   recvfrom: [45, 207],
   sendto: [44, 206],
   setns: [308, 268],

@@ -1,0 +1,77 @@
+/** What `godwit lab check` shows people. */
+import type { CheckReport, LabSummary, NodeReport, PairReport } from '../lab/mod.ts';
+import { painter, table, terminalWidth } from './output.ts';
+import type { Cell, Row } from './output.ts';
+
+export function viewReport(report: CheckReport): string {
+  const paint = painter();
+  const { passed, total } = report.reachability;
+  const parts = [viewNodes(report.nodes)];
+  if (report.pods.length > 0) {
+    const rows = report.pods.map(({ name, host, address }): Row => [
+      name,
+      host,
+      address ?? { text: 'none', style: 'red' },
+    ]);
+    parts.push(table(['POD', 'HOST', 'ADDRESS'], rows));
+  }
+  parts.push(viewMatrix(report.reachability.pairs));
+  const verdict = report.ok ? paint('green', 'ok') : paint('red', 'NOT OK');
+  const summary = `${report.lab}: ${verdict}, ${passed} of ${total} pairs reach each other by ICMP and TCP`;
+  const problems = report.problems.map((problem) => `  ${paint('red', '✗')} ${problem}`);
+  return [...parts, [summary, ...problems].join('\n')].filter((part) => part !== '').join('\n\n');
+}
+
+/** Each node with its routes, as `ip route` prints them; what the scenario demands and is not there stands among them. */
+export function viewNodes(nodes: readonly NodeReport[]): string {
+  const paint = painter();
+  return nodes
+    .map(({ name, role, addresses, subnet, routes, missing }) => {
+      const what = subnet === undefined ? (role === 'router' ? '  router' : '') : `  pods in ${subnet}`;
+      const lines = routes.map(({ line, expected }) => `  ${expected ? line : paint('dim', line)}`);
+      const lacks = missing.map((line) => `  ${paint('red', `missing: ${line}`)}`);
+      return [`${paint('bold', name)}  ${addresses.join(', ')}${what}`, ...lines, ...lacks].join('\n');
+    })
+    .join('\n');
+}
+
+function viewMatrix(pairs: readonly PairReport[]): string {
+  const names = [...new Set(pairs.map(({ from }) => from))];
+  if (names.length === 0) return '';
+  const cells = new Map(pairs.map((pair) => [`${pair.from} ${pair.to}`, cellOf(pair)]));
+  const rows = names.map((from): Row => [
+    { text: from, style: 'bold' },
+    ...names.map((to): Cell => cells.get(`${from} ${to}`) ?? { text: '·', style: 'dim' }),
+  ]);
+  const matrix = table(['FROM \\ TO', ...names], rows);
+  const width = Math.max(...matrix.split('\n').map((line) => Bun.stringWidth(line)));
+  if (width <= terminalWidth()) return matrix;
+  return `(the reachability matrix of ${names.length} × ${names.length} is wider than this terminal; -o json has it)`;
+}
+
+function cellOf({ icmp, tcp, ok }: PairReport): Cell {
+  if (ok) return { text: 'ok', style: 'green' };
+  if (icmp.ok && tcp.ok) return { text: 'translated', style: 'yellow' };
+  return { text: icmp.ok ? 'no TCP' : tcp.ok ? 'no ICMP' : 'FAIL', style: 'red' };
+}
+
+export function viewLabs(labs: readonly LabSummary[]): string {
+  if (labs.length === 0) return 'no lab is up';
+  const rows = labs.map(({ name, scenario, state, hosts, pods, created, owner, problem }): Row => [
+    name,
+    { text: state, style: state === 'up' ? 'green' : state === 'broken' ? 'red' : 'yellow' },
+    scenario,
+    String(hosts),
+    String(pods),
+    created === undefined ? '' : ageOf(created),
+    problem ?? (owner === undefined ? '' : `held by process ${owner}`),
+  ]);
+  return table(['LAB', 'STATE', 'SCENARIO', 'HOSTS', 'PODS', 'AGE', 'NOTE'], rows);
+}
+
+function ageOf(created: string): string {
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(created)) / 1000));
+  if (seconds < 120) return `${seconds}s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)}m`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)}h` : `${Math.round(seconds / 86_400)}d`;
+}

@@ -1,0 +1,35 @@
+/** The scenarios that come with the program, as text inside it. */
+import { readFileSync } from 'node:fs';
+import { err, GodwitError, messageOf, printable } from '../base/mod.ts';
+import type { Result } from '../base/mod.ts';
+import hostGw from '../../scenarios/host-gw.yaml' with { type: 'text' };
+import routed from '../../scenarios/routed.yaml' with { type: 'text' };
+import { readScenario } from './topology.ts';
+import type { Topology } from './topology.ts';
+
+export const bundledScenarios: Readonly<Record<string, string>> = { 'host-gw': hostGw, routed };
+
+export interface LoadedScenario {
+  readonly topology: Topology;
+  readonly text: string;
+  /** What the user called it. */
+  readonly source: string;
+}
+
+/** By the name of a scenario that comes with the program, or by file; what has a slash or a dot in it is a file. */
+export function loadScenario(nameOrFile: string): Result<LoadedScenario, GodwitError> {
+  const isFile = /[./]/.test(nameOrFile);
+  const names = Object.keys(bundledScenarios).join(', ');
+  let text = isFile || !Object.hasOwn(bundledScenarios, nameOrFile) ? undefined : bundledScenarios[nameOrFile];
+  if (text === undefined && !isFile) {
+    const hint = `there are ${names}; or name a file, such as ./mine.yaml`;
+    return err(new GodwitError('scenario', `no scenario ${printable(nameOrFile)}`, { hint }));
+  }
+  try {
+    text ??= readFileSync(nameOrFile, 'utf8');
+  } catch (error) {
+    return err(new GodwitError('scenario', `cannot read the scenario: ${messageOf(error)}`, { cause: error }));
+  }
+  const topology = readScenario(nameOrFile, text);
+  return topology.ok ? { ok: true, value: { topology: topology.value, text, source: nameOrFile } } : topology;
+}

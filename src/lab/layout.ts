@@ -1,0 +1,73 @@
+/**
+ * Where a lab keeps things, from its name alone: namespaces where `ip netns` finds them, everything else below one
+ * directory, which goes with the lab.
+ */
+import { GodwitError, printable } from '../base/mod.ts';
+
+export const LABS = '/run/godwit/lab';
+export const NAMESPACES = '/run/netns';
+
+/** Sockets below the directory must fit in 108 bytes, and namespaces carry the name in theirs. */
+const NAME = /^[a-z]([a-z0-9-]{0,22}[a-z0-9])?$/;
+
+export class LabLayout {
+  readonly name: string;
+  readonly directory: string;
+
+  /** Throws for what cannot be a lab's name: it becomes part of paths. */
+  constructor(name: string) {
+    if (!NAME.test(name)) {
+      const hint = 'a name has up to 24 lower-case letters, digits and inner hyphens, and starts with a letter';
+      throw new GodwitError('usage', `${printable(name, 60)} cannot be the name of a lab`, { hint });
+    }
+    this.name = name;
+    this.directory = `${LABS}/${name}`;
+  }
+
+  get manifest(): string {
+    return `${this.directory}/manifest.json`;
+  }
+
+  /** What tells this lab's namespaces from others, whatever their names: the alias of their loopback. */
+  get mark(): string {
+    return `godwit-lab:${this.name}`;
+  }
+
+  namespace(node: string): string {
+    return `${NAMESPACES}/${this.name}-${node}`;
+  }
+
+  /** Home of the datastore's process, so that everything of a lab runs in one of its namespaces. */
+  get datastoreNamespace(): string {
+    return this.namespace('datastore');
+  }
+
+  get datastoreDirectory(): string {
+    return `${this.directory}/datastore`;
+  }
+
+  get datastoreLog(): string {
+    return `${this.datastoreDirectory}/log`;
+  }
+
+  /** The CNI plugin's directory, as a runtime's /opt/cni/bin. */
+  get pluginDirectory(): string {
+    return `${this.directory}/bin`;
+  }
+
+  hostDirectory(host: string): string {
+    return `${this.directory}/hosts/${host}`;
+  }
+
+  agentLog(host: string): string {
+    return `${this.hostDirectory(host)}/agent.log`;
+  }
+
+  agentSocket(host: string): string {
+    return `${this.hostDirectory(host)}/run/agent.sock`;
+  }
+
+  cniSocket(host: string): string {
+    return `${this.hostDirectory(host)}/run/cni.sock`;
+  }
+}

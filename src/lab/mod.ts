@@ -1,0 +1,18 @@
+/**
+ * Whole clusters in network namespaces of this machine: scenarios, bringing up, checking, taking down. The programs in
+ * them are the real ones, each its own process; only the wires are made here.
+ */
+export { bundledScenarios, loadScenario } from './bundled.ts';
+export type { LoadedScenario } from './bundled.ts';
+export { checkLab } from './check.ts';
+export type { CheckReport, NodeReport, PairReport, PodReport } from './check.ts';
+export { takeDown } from './down.ts';
+export { followLog, logOf, runIn } from './inside.ts';
+export { findLab, namespaceIn, summarizeLabs } from './lab.ts';
+export type { Lab, LabSummary } from './lab.ts';
+export { LabLayout } from './layout.ts';
+export { listLabs } from './manifest.ts';
+export { observe } from './observe.ts';
+export { readScenario } from './topology.ts';
+export { bringUp } from './up.ts';
+export { HOLD_COMMAND, holdSandbox, needsSandbox, runInSandbox } from './sandbox.ts';

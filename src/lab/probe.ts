@@ -1,0 +1,211 @@
+/**
+ * Who reaches whom: one ICMP echo and one TCP connection for each ordered pair of endpoints, sent from the sender's own
+ * namespace and answered in the receiver's. No program is run; sockets are opened inside the namespaces and then driven
+ * from here. Traffic is bounded: three echo requests and one connection a pair. The receiver tells which source address
+ * it saw, so address translation on the way shows.
+ */
+import { randomBytes } from 'node:crypto';
+import { sleep } from '../base/mod.ts';
+import { addressBytes } from '../net/mod.ts';
+import type { IpAddress } from '../net/mod.ts';
+import { AF, beginConnect, connectionState, KernelError, NetworkNamespace, openSocket, receive } from '../sys/mod.ts';
+import { sendTo, SOCK, socketAddress } from '../sys/mod.ts';
+import type { Fd } from '../sys/mod.ts';
+import { decodeEcho, encodeEchoRequest, ICMP_PROTOCOL } from './icmp.ts';
+
+export interface Endpoint {
+  readonly name: string;
+  readonly address: IpAddress;
+  /** Its namespace's file. */
+  readonly namespace: string;
+}
+
+export interface Outcome {
+  readonly ok: boolean;
+  /** Of the exchange that succeeded, milliseconds. */
+  readonly ms?: number;
+  /** The address the receiver saw the sender with. */
+  readonly seenAs?: IpAddress;
+  /** Why not. */
+  readonly error?: string;
+}
+
+export interface ProbedPair {
+  readonly from: string;
+  readonly to: string;
+  readonly icmp: Outcome;
+  readonly tcp: Outcome;
+}
+
+const TIMEOUT_MS = 2_000;
+const ECHO_AT_MS = [0, 300, 900];
+/** Pairs at a time: an endpoint has at most this many sockets open. */
+const BATCH = 400;
+
+/** Throws KernelError when a namespace cannot be entered; all else is in the outcomes. */
+export async function probeAll(endpoints: readonly Endpoint[]): Promise<ProbedPair[]> {
+  using stations = new Stations(endpoints);
+  const pairs: Pair[] = [];
+  for (const from of stations.all) for (const to of stations.all) if (from !== to) pairs.push(new Pair(from, to));
+  for (let at = 0; at < pairs.length; at += BATCH) await probeBatch(stations, pairs.slice(at, at + BATCH));
+  return pairs.map((pair) => pair.result());
+}
+
+async function probeBatch(stations: Stations, pairs: readonly Pair[]): Promise<void> {
+  const start = performance.now();
+  const byToken = new Map(pairs.map((pair) => [pair.token, pair]));
+  for (const pair of pairs) pair.connect();
+  while (pairs.some((pair) => !pair.done)) {
+    const elapsed = performance.now() - start;
+    if (elapsed > TIMEOUT_MS) break;
+    for (const pair of pairs) {
+      pair.echo(elapsed);
+      pair.advance();
+    }
+    stations.collect(byToken);
+    await sleep(1);
+  }
+  for (const pair of pairs) pair.close();
+}
+
+interface Station extends Endpoint {
+  readonly space: NetworkNamespace;
+  readonly icmp: Fd;
+  readonly port: number;
+}
+
+const TOKEN_BYTES = 8;
+const tokenText = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+
+/** The endpoints with their sockets open: a raw ICMP one and a TCP listener that answers with its caller's address. */
+class Stations implements Disposable {
+  readonly all: Station[] = [];
+  private readonly listeners: { stop(force: boolean): void }[] = [];
+  private readonly buffer = new Uint8Array(2048);
+
+  constructor(endpoints: readonly Endpoint[]) {
+    try {
+      for (const endpoint of endpoints) this.open(endpoint);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  private open(endpoint: Endpoint): void {
+    const space = NetworkNamespace.open(endpoint.namespace);
+    const icmp = space.run(() => openSocket(AF.INET, SOCK.RAW | SOCK.NONBLOCK, ICMP_PROTOCOL));
+    const listener = space.run(() =>
+      Bun.listen({
+        hostname: '0.0.0.0',
+        port: 0,
+        socket: {
+          open: (socket) => void socket.end(socket.remoteAddress),
+          data: () => {},
+          error: () => {},
+        },
+      }),
+    );
+    this.listeners.push(listener);
+    this.all.push({ ...endpoint, space, icmp, port: listener.port });
+  }
+
+  /** Takes what came to the raw sockets: requests tell who the sender looks like, replies that it got through. */
+  collect(byToken: ReadonlyMap<string, Pair>): void {
+    for (const station of this.all) {
+      for (let length = this.receive(station); length > 0; length = this.receive(station)) {
+        const echo = decodeEcho(this.buffer.subarray(0, length));
+        const pair = echo && byToken.get(tokenText(echo.payload));
+        if (!pair) continue;
+        if (echo.kind === 'request' && station === pair.to) pair.sawRequest(echo.source);
+        else if (echo.kind === 'reply' && station === pair.from) pair.sawReply(echo.source);
+      }
+    }
+  }
+
+  private readonly receive = (station: Station): number => receive(station.icmp, this.buffer);
+
+  [Symbol.dispose](): void {
+    for (const listener of this.listeners) listener.stop(true);
+    for (const { icmp, space } of this.all) {
+      icmp.close();
+      space[Symbol.dispose]();
+    }
+  }
+}
+
+class Pair {
+  readonly token: string;
+  readonly from: Station;
+  readonly to: Station;
+  private readonly payload = randomBytes(TOKEN_BYTES);
+  private readonly sequence = { next: 0, sentAt: 0 };
+  private icmp: Outcome = { ok: false, error: 'no reply' };
+  private icmpSeenAs: IpAddress | undefined;
+  private tcp: Outcome | undefined;
+  private socket: Fd | undefined;
+  private startedAt = 0;
+
+  constructor(from: Station, to: Station) {
+    this.from = from;
+    this.to = to;
+    this.token = tokenText(this.payload);
+  }
+
+  get done(): boolean {
+    return this.icmp.ok && this.tcp !== undefined;
+  }
+
+  /** Sends the next echo request when its time has come. */
+  echo(elapsedMs: number): void {
+    if (this.icmp.ok || elapsedMs < (ECHO_AT_MS[this.sequence.next] ?? Infinity)) return;
+    const request = encodeEchoRequest(process.pid & 0xffff, this.sequence.next++, this.payload);
+    const sent = sendTo(this.from.icmp, request, socketAddress(addressBytes(this.to.address), 0));
+    this.sequence.sentAt = performance.now();
+    this.icmp = { ok: false, error: sent < 0 ? new KernelError('send', -sent).code : 'no reply' };
+  }
+
+  sawRequest(source: IpAddress): void {
+    this.icmpSeenAs = source;
+  }
+
+  sawReply(source: IpAddress): void {
+    if (this.icmp.ok || source !== this.to.address) return;
+    this.icmp = { ok: true, ms: performance.now() - this.sequence.sentAt };
+  }
+
+  connect(): void {
+    this.startedAt = performance.now();
+    try {
+      const options = { remote: addressBytes(this.to.address), port: this.to.port };
+      this.socket = this.from.space.run(() => beginConnect(options));
+    } catch (error) {
+      this.tcp = { ok: false, error: error instanceof KernelError ? error.code : String(error) };
+    }
+  }
+
+  /** Looks whether the connection is up and the receiver has said whom it sees. */
+  advance(): void {
+    if (this.tcp || !this.socket) return;
+    const state = connectionState(this.socket);
+    if (state instanceof KernelError) this.tcp = { ok: false, error: state.code };
+    if (state !== 'connected') return;
+    const buffer = new Uint8Array(64);
+    const length = receive(this.socket, buffer);
+    if (length <= 0) return;
+    const seenAs = new TextDecoder().decode(buffer.subarray(0, length)) as IpAddress;
+    this.tcp = { ok: true, ms: performance.now() - this.startedAt, seenAs };
+    this.socket.close();
+  }
+
+  close(): void {
+    this.socket?.close();
+    this.tcp ??= { ok: false, error: 'no answer' };
+  }
+
+  result(): ProbedPair {
+    const seenAs = this.icmpSeenAs;
+    const icmp = this.icmp.ok && seenAs !== undefined ? { ...this.icmp, seenAs } : this.icmp;
+    return { from: this.from.name, to: this.to.name, icmp, tcp: this.tcp ?? { ok: false, error: 'no answer' } };
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * A container runtime, as far as networking goes: a namespace for each pod, and the CNI plugin executed for it as libcni
+ * does it (specification 1.1.0, sections 2 and 3): the variables in its environment, the configuration on its standard
+ * input, its answer from standard output.
+ */
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { z } from 'zod';
+import { GodwitError, printable, sleep } from '../base/mod.ts';
+import { parseInterfaceAddress } from '../net/mod.ts';
+import type { IpAddress } from '../net/mod.ts';
+import { NetworkNamespace } from '../sys/mod.ts';
+import type { LabLayout } from './layout.ts';
+import { makeNamespace } from './network.ts';
+import { cleanEnvironment, selfCommand } from './process.ts';
+import type { Pod } from './topology.ts';
+
+const PLUGIN = 'godwit';
+const TRY_AGAIN = 11;
+const ATTEMPTS = 20;
+const PLUGIN_TIMEOUT_MS = 30_000;
+
+/** Puts the plugin where CNI_PATH points: the executable itself, or from a checkout a script that runs the source. */
+export function installPlugin(layout: LabLayout): void {
+  const [program, script] = selfCommand();
+  mkdirSync(layout.pluginDirectory, { recursive: true });
+  const path = `${layout.pluginDirectory}/${PLUGIN}`;
+  if (script === undefined) {
+    symlinkSync(program!, path);
+    return;
+  }
+  writeFileSync(path, `#!/bin/sh\nexec '${program!.replaceAll("'", `'\\''`)}' '${script.replaceAll("'", `'\\''`)}'\n`);
+  chmodSync(path, 0o755);
+}
+
+const result = z.object({ ips: z.array(z.object({ address: z.string() })).min(1) });
+const refusal = z.object({ code: z.number(), msg: z.string(), details: z.string().optional() });
+
+/** Makes the pod's namespace and attaches it to its host; gives the pod's address. Throws what the plugin says. */
+export async function attachPod(layout: LabLayout, pod: Pod, signal: AbortSignal): Promise<IpAddress> {
+  const path = layout.namespace(pod.name);
+  makeNamespace(layout, path)[Symbol.dispose]();
+  const configuration = {
+    cniVersion: '1.1.0',
+    name: 'godwit-lab',
+    type: PLUGIN,
+    socket: layout.cniSocket(pod.host),
+    ...(pod.address !== undefined && { runtimeConfig: { ips: [pod.address] } }),
+  };
+  const environment = {
+    CNI_COMMAND: 'ADD',
+    CNI_CONTAINERID: `${layout.name}-${pod.name}`,
+    CNI_NETNS: path,
+    CNI_IFNAME: 'eth0',
+    CNI_PATH: layout.pluginDirectory,
+    CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=lab;K8S_POD_NAME=${pod.name}`,
+  };
+  for (let attempt = 1; ; attempt++) {
+    const { status, stdout, stderr } = await execute(
+      layout,
+      pod.host,
+      environment,
+      JSON.stringify(configuration),
+      signal,
+    );
+    const answer = parseJson(stdout);
+    const added = result.safeParse(answer);
+    const address = parseInterfaceAddress(added.data?.ips[0]?.address ?? '')?.address;
+    if (status === 0 && address !== undefined) return address;
+    const refused = refusal.safeParse(answer).data;
+    if (refused?.code === TRY_AGAIN && attempt < ATTEMPTS && !signal.aborted) {
+      await sleep(250, signal);
+      continue;
+    }
+    const words = refused
+      ? `code ${refused.code}: ${refused.msg}${refused.details === undefined ? '' : ` (${refused.details})`}`
+      : `exit status ${status}, output ${stdout || 'none'} ${stderr}`;
+    throw new GodwitError('cni', `the CNI plugin does not attach ${pod.name} to ${pod.host}: ${printable(words, 500)}`);
+  }
+}
+
+async function execute(
+  layout: LabLayout,
+  host: string,
+  environment: Record<string, string>,
+  stdin: string,
+  signal: AbortSignal,
+) {
+  using namespace = NetworkNamespace.open(layout.namespace(host));
+  const child = namespace.run(() =>
+    Bun.spawn([`${layout.pluginDirectory}/${PLUGIN}`], {
+      cwd: '/',
+      env: { ...cleanEnvironment(), ...environment },
+      stdio: [new TextEncoder().encode(stdin), 'pipe', 'pipe'],
+      detached: true,
+      timeout: PLUGIN_TIMEOUT_MS,
+      killSignal: 'SIGKILL',
+      signal,
+    }),
+  );
+  const [stdout, stderr, status] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  return { status, stdout, stderr };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,108 @@
+import { expect, test } from 'bun:test';
+import { bundledScenarios } from './bundled.ts';
+import { readScenario } from './topology.ts';
+
+const faultsOf = (text: string): string[] => {
+  const read = readScenario('mine.yaml', text);
+  if (read.ok) throw new Error('it was accepted');
+  return read.error.message
+    .split('\n')
+    .slice(1)
+    .map((line) => line.trim());
+};
+
+test.each(Object.entries(bundledScenarios))('%s, which comes with the program, is usable', (name, text) => {
+  const read = readScenario(name, text);
+  expect(read.ok && read.value.name).toBe(name);
+  expect(read.ok && read.value.description).not.toBe('');
+});
+
+test('interfaces, routes and roles follow from the file', () => {
+  const read = readScenario('dir/My Net.yaml', bundledScenarios['routed']!.replace('name: routed', ''));
+  if (!read.ok) throw read.error;
+  expect(read.value.name).toBe('my-net');
+  const [router, node1, , outside] = read.value.machines;
+  expect(router).toMatchObject({ name: 'router', role: 'router', agent: false });
+  expect(router!.interfaces.map((i) => `${i.name} ${i.address}/${i.prefixLength} ${i.segment.name}`)).toEqual([
+    'eth0 192.168.1.1/24 left',
+    'eth1 192.168.2.1/24 right',
+  ]);
+  expect(node1).toMatchObject({ role: 'host', agent: true, subnet: '10.244.1.0/24' });
+  expect(outside).toMatchObject({ agent: false, routes: [{ to: '0.0.0.0/0', via: '192.168.2.1' }] });
+});
+
+test('faults of shape name line, path, value and what is allowed', () => {
+  expect(
+    faultsOf(
+      [
+        'mode: hostgw',
+        'datastor: embedded',
+        'networks:',
+        '  lan: { prefix: 192.168.1.1/24, mtu: 12 }',
+        '  Big: { prefix: 10.0.0.0/8 }',
+        'hosts:',
+        '  a: { addresses: { lan: 1.2.3 } }',
+        '  b:',
+        'pods: [1]',
+      ].join('\n'),
+    ),
+  ).toEqual([
+    'line 1: mode: "hostgw" is not allowed; wanted: host-gw or none',
+    'line 2: datastor: "embedded" is not allowed; wanted: one of the keys name, description, mode, datastore, addressing, networks, routers, hosts, pods',
+    'line 4: networks.lan.prefix: "192.168.1.1/24" is not allowed; wanted: a prefix such as 10.168.0.0/24',
+    'line 4: networks.lan.mtu: 12 is not allowed; wanted: a whole number from 576 to 65535',
+    'line 5: networks.Big: {"prefix":"10.0.0.0/8"} is not allowed; wanted: a name of 1 to 15 lower-case letters, digits and inner hyphens that starts with a letter',
+    'line 7: hosts.a.addresses.lan: "1.2.3" is not allowed; wanted: an IPv4 address',
+    'line 8: hosts.b: null is not allowed; wanted: a mapping with addresses, default, routes, agent, subnet',
+    'line 9: pods: [1] is not allowed; wanted: a mapping of names',
+  ]);
+});
+
+const small = (hosts: string, rest = '') =>
+  `addressing: { network: 10.244.0.0/16 }\nnetworks: { lan: { prefix: 10.168.0.0/24 } }\nhosts: ${hosts}\n${rest}`;
+
+test.each([
+  ['{ a: { addresses: { lan: 10.168.0.0 } } }', '', 'a host address of 10.168.0.0/24'],
+  ['{ a: { addresses: { lan: 10.168.0.255 } } }', '', 'a host address of 10.168.0.0/24'],
+  ['{ a: { addresses: { lan: 10.168.0.2 } }, b: { addresses: { lan: 10.168.0.2 } } }', '', 'another one: a has it'],
+  ['{ a: { addresses: { wan: 10.168.0.2 } } }', '', 'an address on one of the networks lan'],
+  ['{ a: { addresses: { lan: 10.168.0.2 }, default: 10.9.0.1 } }', '', 'a neighbour on one of its networks'],
+  ['{ a: { addresses: { lan: 10.168.0.2 }, subnet: 10.245.0.0/24 } }', '', 'a /24 of 10.244.0.0/16'],
+  ['{ a: { addresses: { lan: 10.168.0.2 }, agent: false } }', '', 'at least one host with an agent in mode host-gw'],
+  ['{ a: { addresses: { lan: 10.168.0.2 } } }', 'pods: { p: { host: b } }', 'a host with an agent: a'],
+  ['{ a: { addresses: { lan: 10.168.0.2 } } }', 'pods: { a: { host: a } }', 'another name: hosts.a has it'],
+  ['{ lan: { addresses: { lan: 10.168.0.2 } } }', '', 'another name: networks.lan has it'],
+  ['{ datastore: { addresses: { lan: 10.168.0.2 } } }', '', 'another name: the datastore’s own namespace has it'],
+  [
+    '{ a: { addresses: { lan: 10.168.0.2 } } }',
+    'pods: { p: { host: a, address: 10.244.0.9 } }',
+    'hosts.a.subnet as well',
+  ],
+  [
+    '{ a: { addresses: { lan: 10.168.0.2 }, subnet: 10.244.7.0/24 } }',
+    'pods: { p: { host: a, address: 10.244.7.1 } }',
+    'a pod address of 10.244.7.0/24, from 10.244.7.2 on',
+  ],
+  ['{ a: { addresses: { lan: 10.168.0.2 } } }', 'mode: none', 'false: mode none has no agents'],
+])('what does not fit together is refused: %s %s', (hosts, rest, wanted) => {
+  const text = wanted.startsWith('false:')
+    ? small(hosts.replace(' } }', ' }, agent: true }'), rest)
+    : small(hosts, rest);
+  expect(faultsOf(text).join('\n')).toContain(wanted);
+});
+
+test.each([
+  '',
+  'a: [',
+  '\u0000\u0001',
+  '[]',
+  '*x',
+  `a: &a [*a, *a]`,
+  '__proto__: { mode: none }',
+  'networks: { __proto__: {} }',
+])('garbage is refused, not thrown: %j', (text) => {
+  const read = readScenario('mine.yaml', text);
+  expect(read.ok).toBe(false);
+  // oxlint-disable-next-line no-control-regex -- none may reach a terminal
+  if (!read.ok) expect(read.error.message.replaceAll('\n', '')).not.toMatch(/[\u0000-\u001f]/);
+});

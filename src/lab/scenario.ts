@@ -1,0 +1,159 @@
+/**
+ * Scenarios: a YAML file that says which machines, networks and pods a lab has (docs/lab.md). This is the first half of
+ * reading one: its shape. What the parts mean together is checked in `topology.ts`. A fault names the line, the path, the
+ * value that stands there and what would be allowed; all faults are told at once.
+ */
+import { LineCounter, parseDocument } from 'yaml';
+import type { Document } from 'yaml';
+import { z } from 'zod';
+import { err, GodwitError, messageOf, ok, printable } from '../base/mod.ts';
+import type { Result } from '../base/mod.ts';
+import { familyOf, parseAddress, parsePrefix } from '../net/mod.ts';
+import type { IpAddress, Prefix } from '../net/mod.ts';
+
+/** How hosts learn where the others' pods are. `none`: no agents, only what the scenario wires itself. */
+export const modes = ['host-gw', 'none'] as const;
+export const datastores = ['embedded', 'etcd'] as const;
+
+const address = z.string({ error: 'an IPv4 address' }).transform((text, context): IpAddress => {
+  const parsed = parseAddress(text);
+  if (parsed !== undefined && familyOf(parsed) === 4) return parsed;
+  context.addIssue('an IPv4 address');
+  return z.NEVER;
+});
+
+const prefix = (wanted: string) =>
+  z.string({ error: wanted }).transform((text, context): Prefix => {
+    const parsed = parsePrefix(text);
+    if (parsed !== undefined && familyOf(parsed) === 4) return parsed;
+    context.addIssue(wanted);
+    return z.NEVER;
+  });
+
+const integer = (low: number, high: number) => {
+  const error = `a whole number from ${low} to ${high}`;
+  return z.number({ error }).int({ error }).min(low, { error }).max(high, { error });
+};
+
+/** An object without other keys than these. */
+const strict = <S extends z.core.$ZodShape>(shape: S) => {
+  const keys = Object.keys(shape).join(', ');
+  return z.strictObject(shape, {
+    error: (issue) => (issue.code === 'unrecognized_keys' ? `one of the keys ${keys}` : `a mapping with ${keys}`),
+  });
+};
+
+const NAME_RULE = 'a name of 1 to 15 lower-case letters, digits and inner hyphens that starts with a letter';
+const NAME = /^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$/;
+const named = <S extends z.ZodType>(value: S) =>
+  z.record(z.string().regex(NAME, NAME_RULE), value, {
+    error: (issue) => (issue.code === 'invalid_type' ? 'a mapping of names' : undefined),
+  });
+const choice = <T extends readonly [string, ...string[]]>(values: T) => z.enum(values, { error: values.join(' or ') });
+const yes = z.boolean({ error: 'true or false' });
+
+const addresses = named(address).refine((a) => Object.keys(a).length > 0, { error: 'at least one NETWORK: ADDRESS' });
+const routes = z
+  .array(strict({ to: prefix('a prefix such as 10.0.0.0/8'), via: address }), { error: 'a list of { to, via }' })
+  .default([]);
+
+const schema = strict({
+  name: z.string({ error: NAME_RULE }).regex(NAME, NAME_RULE).optional(),
+  description: z.string({ error: 'text' }).default(''),
+  mode: choice(modes).default('host-gw'),
+  datastore: choice(datastores).default('embedded'),
+  addressing: strict({
+    network: prefix('the prefix of all pods, such as 10.244.0.0/16'),
+    subnetLength: integer(8, 30).default(24),
+  }).optional(),
+  networks: named(strict({ prefix: prefix('a prefix such as 10.168.0.0/24'), mtu: integer(576, 65535).default(1500) })),
+  routers: named(strict({ addresses, default: address.optional(), routes })).default({}),
+  hosts: named(
+    strict({
+      addresses,
+      default: address.optional(),
+      routes,
+      agent: yes.optional(),
+      subnet: prefix('a subnet such as 10.244.1.0/24').optional(),
+    }),
+  ).default({}),
+  pods: named(strict({ host: z.string({ error: 'the name of a host' }), address: address.optional() })).default({}),
+});
+
+/** The file's shape, defaults filled in; nothing in it has been looked at together yet. */
+export type ScenarioFile = z.infer<typeof schema>;
+
+export interface Fault {
+  readonly path: readonly PropertyKey[];
+  /** What would be allowed there. */
+  readonly wanted: string;
+}
+
+/** The text with its lines, so that faults found later can still say where. */
+export class ScenarioText {
+  /** File name, or the name of a scenario that comes with the program. */
+  readonly source: string;
+  readonly text: string;
+  private readonly document: Document;
+  private readonly lines = new LineCounter();
+  private value: unknown;
+
+  constructor(source: string, text: string) {
+    this.source = source;
+    this.text = text;
+    this.document = parseDocument(text, { lineCounter: this.lines });
+  }
+
+  parse(): Result<ScenarioFile, GodwitError> {
+    const [first] = this.document.errors;
+    if (first) return err(this.unreadable(first));
+    try {
+      this.value = this.document.toJS({ maxAliasCount: 100 });
+      // an alias inside of what it stands for would make everything after this go round for ever
+      JSON.stringify(this.value);
+    } catch (error) {
+      return err(this.unreadable(error));
+    }
+    const parsed = schema.safeParse(this.value);
+    if (parsed.success) return ok(parsed.data);
+    return err(this.refuse(parsed.error.issues.flatMap(faultsOf)));
+  }
+
+  refuse(faults: readonly Fault[]): GodwitError {
+    const inOrder = faults
+      .map((fault) => ({ line: this.lineOf(fault.path), fault }))
+      .sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
+    const list = inOrder.map(({ line, fault }) => `\n  ${this.describe(fault, line)}`).join('');
+    const hint = 'docs/lab.md lists every key; `godwit lab scenarios` shows those that come with the program';
+    return new GodwitError('scenario', `${printable(this.source)} is not a usable scenario:${list}`, { hint });
+  }
+
+  private describe({ path, wanted }: Fault, line: number | undefined): string {
+    const where = path.length === 0 ? 'the file' : path.map(String).join('.');
+    const found = path.reduce<unknown>((value, key) => Object(value)[key] as unknown, this.value);
+    const value = found === undefined ? 'missing' : `${JSON.stringify(found)} is not allowed`;
+    return `${line === undefined ? '' : `line ${line}: `}${printable(where, 80)}: ${printable(value, 80)}; wanted: ${wanted}`;
+  }
+
+  private unreadable(error: unknown): GodwitError {
+    return new GodwitError('scenario', `${printable(this.source)}: not YAML: ${messageOf(error).trim()}`);
+  }
+
+  private lineOf(path: readonly PropertyKey[]): number | undefined {
+    for (let length = path.length; length > 0; length--) {
+      const node = this.document.getIn(path.slice(0, length), true);
+      const range = Object(node).range as readonly number[] | undefined;
+      if (range) return this.lines.linePos(range[0]!).line;
+    }
+    return undefined;
+  }
+}
+
+/** An unknown key is a fault of that key, not of the object around it. */
+function faultsOf(issue: z.core.$ZodIssue): Fault[] {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({ path: [...issue.path, key], wanted: issue.message }));
+  }
+  if (issue.code === 'invalid_key') return [{ path: issue.path, wanted: issue.issues[0]?.message ?? issue.message }];
+  return [{ path: issue.path, wanted: issue.message }];
+}

@@ -1,0 +1,41 @@
+/** Processes without the race of reused ids: a pidfd stands for one process, however long ago its number was read. */
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { errno, KernelError } from './errno.ts';
+import { Fd } from './fd.ts';
+import { NR, syscall } from './syscall.ts';
+
+/** A process for good: its number, and when it started (clock ticks after boot), which a reused number does not share. */
+export interface ProcessId {
+  readonly pid: number;
+  readonly started: number;
+}
+
+/** The process of that number now; undefined when there is none, or only a zombie. */
+export function processId(pid: number): ProcessId | undefined {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  } catch {
+    return undefined;
+  }
+  // the program's name stands in parentheses and may hold anything, so fields are counted after the last one
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return fields[0] === 'Z' || fields[0] === 'X' ? undefined : { pid, started: Number(fields[19]) };
+}
+
+export const isAlive = (id: ProcessId): boolean => processId(id.pid)?.started === id.started;
+
+/** Sends a signal; false when that process is gone. Throws KernelError when it is not ours to signal. */
+export function signalProcess(id: ProcessId, signal: 'SIGTERM' | 'SIGKILL' | 'SIGINT'): boolean {
+  const number = syscall(NR.pidfd_open, id.pid, 0);
+  if (number === -errno.ESRCH || number === -errno.EINVAL) return false;
+  if (number < 0) throw new KernelError(`pidfd_open ${id.pid}`, -number);
+  using fd = new Fd(number);
+  // the descriptor is bound now: what /proc says after this is said of the same process
+  if (!isAlive(id)) return false;
+  const result = syscall(NR.pidfd_send_signal, fd.number, constants.signals[signal], 0, 0);
+  if (result === -errno.ESRCH) return false;
+  if (result < 0) throw new KernelError(`${signal} to process ${id.pid}`, -result);
+  return true;
+}
