@@ -19,7 +19,7 @@ export interface KeyValueStore {
   list(prefix: string): Promise<{ readonly kvs: readonly StoredValue[]; readonly revision: number }>;
   transaction(transaction: {
     readonly if: readonly { readonly key: string; readonly modRevision: number }[];
-    readonly then: readonly StoreOperation[];
+    readonly do: readonly StoreOperation[];
   }): Promise<{ readonly succeeded: boolean; readonly revision: number }>;
 }
 export interface StoredValue {
@@ -148,7 +148,7 @@ export class ResourceClient {
     if (options.dryRun) return ok(undefined);
     const { succeeded } = await this.store.transaction({
       if: [{ key, modRevision: kv.modRevision }, ...(options.guards ?? [])],
-      then: [{ op: 'delete', key }, ...(options.also ?? [])],
+      do: [{ op: 'delete', key }, ...(options.also ?? [])],
     });
     return succeeded ? ok(undefined) : err(conflict);
   }
@@ -167,7 +167,7 @@ export class ResourceClient {
     }
     const result = await this.store.transaction({
       if: [{ key, modRevision: revision }, ...(options.guards ?? [])],
-      then: [{ op: 'put', key, value }, ...(options.also ?? [])],
+      do: [{ op: 'put', key, value }, ...(options.also ?? [])],
     });
     return result.succeeded ? reread(value, result.revision) : undefined;
   }
