@@ -10,7 +10,7 @@ import { check, cstring, NR, syscall } from './syscall.ts';
 
 const IPPROTO = { IP: 0, TCP: 6, IPV6: 41 } as const;
 const SO_BINDTODEVICE = 25;
-const TCP_OPTION = { NODELAY: 1, MD5SIG: 14, MD5SIG_EXT: 38 } as const;
+const TCP_OPTION = { NODELAY: 1, MD5SIG: 14, MD5SIG_EXT: 32 } as const;
 const IP_OPTION = { TTL: 2, MINTTL: 21, BIND_ADDRESS_NO_PORT: 24 } as const;
 const IPV6_OPTION = { UNICAST_HOPS: 16, MINHOPCOUNT: 73 } as const;
 

@@ -139,6 +139,8 @@ export class TcpNetwork implements Network {
       },
     } as Bun.TCPSocketListenOptions<BunSocket>);
     const { fd } = listener as unknown as { fd: number };
+    // the kernel answers a SYN with the listener's time to live, and a neighbour with GTSM (RFC 5082) looks at it
+    setTimeToLive(fd, familyOf(address), 255, 0);
     return {
       port: listener.port,
       setPassword(peer, key) {
