@@ -1,0 +1,160 @@
+/** BIRD 2 as a peer. */
+import type { Lan } from './lan.ts';
+import { Daemon } from './daemon.ts';
+import {
+  type Announcement,
+  familiesOf,
+  familyOfAddress,
+  type HeldRoute,
+  type NeighborSpec,
+  type Router,
+  type RouterSpec,
+} from './spec.ts';
+
+export const birdPrograms = ['/usr/sbin/bird', '/usr/sbin/birdc'];
+
+const tuple = (community: string): string => `(${community.split(':').join(',')})`;
+
+function staticRoute(a: Announcement): string {
+  const sets = [
+    ...(a.communities ?? []).map((c) => `bgp_community.add(${tuple(c)});`),
+    ...(a.large ?? []).map((c) => `bgp_large_community.add(${tuple(c)});`),
+  ];
+  return `  route ${a.prefix} blackhole${sets.length > 0 ? ` { ${sets.join(' ')} }` : ''};`;
+}
+
+function channels(spec: RouterSpec, n: Partial<NeighborSpec>, families: readonly string[]): string[] {
+  return families.map((family) => {
+    const limit = n.maxPrefix === undefined ? '' : ` import limit ${n.maxPrefix} action restart;`;
+    const restart = spec.gracefulRestart ? '' : '';
+    return `  ${family} { import all; export all;${limit}${restart} };`;
+  });
+}
+
+function bgp(spec: RouterSpec, n: NeighborSpec, index: number): string {
+  const ipv6 = familyOfAddress(n.address) === 'ipv6';
+  return [
+    `protocol bgp n${index} {`,
+    `  local ${ipv6 ? spec.address6 : spec.address4} as ${spec.asn};`,
+    `  neighbor ${n.address} as ${n.asn};`,
+    '  connect delay time 1; connect retry time 1; error wait time 1, 2;',
+    `  hold time ${n.holdTime ?? 90};`,
+    n.password ? `  password "${n.password}";` : '',
+    n.ttlSecurity ? '  ttl security on;' : '',
+    n.passive ? '  passive on;' : '',
+    n.client ? '  rr client;' : '',
+    `  graceful restart ${spec.gracefulRestart ? 'on' : 'aware'};`,
+    ...channels(spec, n, familiesOf(n)),
+    '}',
+  ].join('\n');
+}
+
+function dynamicBgp(spec: RouterSpec): string {
+  const { range, asn, password } = spec.dynamic!;
+  return [
+    'protocol bgp ranged {',
+    `  local ${familyOfAddress(range) === 'ipv6' ? spec.address6 : spec.address4} as ${spec.asn};`,
+    `  neighbor range ${range} as ${asn};`,
+    password ? `  password "${password}";` : '',
+    ...channels(spec, {}, [familyOfAddress(range)]),
+    '}',
+  ].join('\n');
+}
+
+export function birdConfig(spec: RouterSpec): string {
+  const families = ['ipv4', 'ipv6'] as const;
+  const statics = families.map((family) => {
+    const routes = (spec.announce ?? []).filter((a) => familyOfAddress(a.prefix) === family);
+    return `protocol static static_${family} {\n  ${family};\n${routes.map(staticRoute).join('\n')}\n}`;
+  });
+  const kernels = families.map(
+    (f) => `protocol kernel kernel_${f} { ${f} { export where source = RTS_BGP; }; persist; }`,
+  );
+  return [
+    'log stderr all;',
+    `router id ${spec.id};`,
+    spec.gracefulRestart ? 'graceful restart wait 30;' : '',
+    'protocol device {}',
+    ...statics,
+    ...(spec.kernel ? kernels : []),
+    ...spec.neighbors.map((n, i) => bgp(spec, n, i)),
+    spec.dynamic ? dynamicBgp(spec) : '',
+    '',
+  ].join('\n');
+}
+
+export class Bird implements Router {
+  readonly kind = 'BIRD';
+  readonly spec: RouterSpec;
+  readonly daemon: Daemon;
+
+  private constructor(spec: RouterSpec, daemon: Daemon) {
+    this.spec = spec;
+    this.daemon = daemon;
+  }
+
+  static async start(lan: Lan, name: string, spec: RouterSpec): Promise<Bird> {
+    const bird = new Bird(spec, new Daemon(name, lan.namespaces.name(name)));
+    bird.daemon.write('bird.conf', birdConfig(spec));
+    await bird.start();
+    return bird;
+  }
+
+  async start(): Promise<void> {
+    const { daemon } = this;
+    const restart = this.spec.gracefulRestart ? ['-R'] : [];
+    daemon.spawn([
+      'bird',
+      '-f',
+      '-c',
+      daemon.file('bird.conf'),
+      '-s',
+      daemon.file('ctl'),
+      '-P',
+      daemon.file('pid'),
+      ...restart,
+    ]);
+    await daemon.ready('bird', () => this.birdc('show', 'status') !== undefined);
+  }
+
+  birdc(...command: string[]): string | undefined {
+    return this.daemon.ask('birdc', '-s', this.daemon.file('ctl'), ...command);
+  }
+
+  established(address: string): boolean {
+    const index = this.spec.neighbors.findIndex((n) => n.address === address);
+    if (index >= 0) return /\sEstablished/.test(this.birdc('show', 'protocols', `n${index}`) ?? '');
+    // a dynamic neighbour has a protocol of its own, named by BIRD
+    const all = (this.birdc('show', 'protocols', 'all') ?? '').split(/\n(?=\S)/);
+    return all.some((one) => one.includes(`Neighbor address: ${address}\n`) && /\sEstablished/.test(one));
+  }
+
+  route(prefix: string): HeldRoute | undefined {
+    const text = this.birdc('show', 'route', 'for', prefix, 'primary', 'all');
+    if (!text?.includes(`${prefix} `)) return undefined;
+    const field = (name: string) => new RegExp(`BGP\\.${name}: (.*)`).exec(text)?.[1]?.trim();
+    const tuples = (name: string) =>
+      [...(field(name) ?? '').matchAll(/\(([^)]*)\)/g)].map((m) => m[1]!.replaceAll(/\s*,\s*/g, ':'));
+    const localPref = field('local_pref');
+    return {
+      prefix,
+      nextHop: field('next_hop')?.split(' ')[0] ?? '',
+      asPath: (field('as_path') ?? '').split(' ').filter(Boolean).map(Number),
+      communities: tuples('community'),
+      large: tuples('large_community'),
+      ...(localPref !== undefined && { localPref: Number(localPref) }),
+    };
+  }
+
+  log(): string {
+    return this.daemon.log();
+  }
+
+  kill(): Promise<void> {
+    return this.daemon.kill();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.daemon[Symbol.asyncDispose]();
+  }
+}
