@@ -15,6 +15,7 @@ const groups: Readonly<Record<string, Group>> = {
   },
   agent: { description: 'The node agent.', load: () => import('./agent.ts') },
   bgp: { description: 'The BGP speaker, alone or talked to.', load: () => import('./bgp.ts') },
+  store: { description: 'The embedded datastore.', load: () => import('./store.ts') },
   node: { description: 'This node: its address, its agent’s status and routes.', load: () => import('./node.ts') },
 };
 

@@ -105,3 +105,20 @@ export interface Datastore extends AsyncDisposable {
   /** Remaining seconds, or undefined when the lease is gone. */
   leaseTimeToLive(id: LeaseId): Promise<{ readonly ttlSeconds: number; readonly grantedSeconds: number } | undefined>;
 }
+
+export interface StoreStatus {
+  readonly version: string;
+  readonly revision: Revision;
+  /** Bytes on disk, and of them in use. */
+  readonly size: number;
+  readonly sizeInUse: number;
+  /** Raised alarms, as the store words them. */
+  readonly errors: readonly string[];
+}
+
+/** What an operator does to a store, and nodes never do. */
+export interface Maintenance {
+  status(): Promise<StoreStatus>;
+  /** Forgets history before `revision`; throws `compacted` when that was done already. */
+  compact(revision: Revision): Promise<void>;
+}

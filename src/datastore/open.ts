@@ -1,5 +1,5 @@
 /** Opens a datastore by its URL. The client's code is loaded here and not before: the CNI plugin never needs it. */
-import type { Datastore } from './datastore.ts';
+import type { Datastore, Maintenance } from './datastore.ts';
 
 export interface DatastoreOptions {
   /** For `etcds`: PEM files. The key must not be readable by others (0600). */
@@ -20,10 +20,11 @@ export interface DatastoreOptions {
  * `etcd://HOST:PORT[,HOST:PORT…]`, `etcds://…` (TLS) or `unix:///PATH` (the embedded store). Nothing is connected yet:
  * the first request does that. Throws DatastoreError: `invalid` for the URL, `permission` for the TLS files.
  */
-export async function openDatastore(url: string, options: DatastoreOptions = {}): Promise<Datastore> {
-  const [{ EndpointPool, loadTls, parseDatastoreUrl }, { EtcdClient }, { defaultTimes }, { loginWith }] =
+export async function openDatastore(url: string, options: DatastoreOptions = {}): Promise<Datastore & Maintenance> {
+  const [{ EndpointPool, parseDatastoreUrl }, { loadTls }, { EtcdClient }, { defaultTimes }, { loginWith }] =
     await Promise.all([
       import('./client/endpoints.ts'),
+      import('./client/tls.ts'),
       import('./client/client.ts'),
       import('./client/times.ts'),
       import('./client/login.ts'),

@@ -13,7 +13,7 @@ import {
 import type { LeaseState, NetworkUpdate, SubnetLeaseOptions } from '../../src/ipam/mod.ts';
 import { prefix, prefixOf } from '../../src/net/mod.ts';
 import type { IpAddress } from '../../src/net/mod.ts';
-import { eventually, startEtcd } from '../support/datastores.ts';
+import { eventually, startEtcd, startGodwitStore } from '../support/datastores.ts';
 import type { RunningStore } from '../support/datastores.ts';
 import { have } from '../support/peers.ts';
 
@@ -25,6 +25,7 @@ const attributes = (publicIp: string) => ({
 });
 const backends: [name: string, here: boolean, start: () => Promise<RunningStore>][] = [
   ['etcd', have('subnet leases in etcd', 'etcd'), startEtcd],
+  ['the embedded store', true, startGodwitStore],
 ];
 
 /** A node's lease manager with its view of the network, running until disposed. */

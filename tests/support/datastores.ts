@@ -49,6 +49,17 @@ export async function startEtcd(extra: readonly string[] = []): Promise<RunningS
   ]);
 }
 
+/** The embedded store, as its own process, as users run it. */
+export async function startGodwitStore(extra: readonly string[] = []): Promise<RunningStore> {
+  const port = await freePort();
+  const secure = extra.some((argument) => argument.startsWith('--tls-cert'));
+  const listen = `http${secure ? 's' : ''}://127.0.0.1:${port}`;
+  return startServer(`etcd${secure ? 's' : ''}://127.0.0.1:${port}`, listen, (directory) => [
+    ...[process.execPath, join(import.meta.dir, '../../src/main.ts'), 'store', 'serve'],
+    ...['--listen', listen, '--data', join(directory, 'store'), ...extra],
+  ]);
+}
+
 /** Starts a server process and waits until it answers. */
 export async function startServer(
   url: string,

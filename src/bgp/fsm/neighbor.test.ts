@@ -44,9 +44,9 @@ describe('collisions, §6.8', () => {
   });
 
   test('an Established connection stays and the new one gets Cease/7', () => {
-    const run = play([...bothOpen, on(2, open()), on(2, { type: 'KeepAliveMsg' })], low);
+    const run = play([...bothOpen, on(2, open()), on(2, { type: 'KeepAliveMsg' })], high);
     expect(closed(run.actions)).toEqual([3]);
-    const again = play([{ type: 'ConnectionAccepted' }, on(4, open())], low, run.neighbor);
+    const again = play([{ type: 'ConnectionAccepted' }, on(4, open())], high, run.neighbor);
     expect(closed(again.actions)).toEqual([4]);
     expect(again.actions).toContainEqual(
       expect.objectContaining({ do: 'sendNotification', id: 4, notification: notification(6, 7) }),
@@ -56,14 +56,26 @@ describe('collisions, §6.8', () => {
 
   test('unless the peer restarts gracefully: the old one ends without a word and its routes stay', () => {
     const up = play([{ type: 'Start' }, { type: 'ConnectionAccepted' }, on(3, open(restartable(false)))], low);
-    const run = play(
-      [on(3, { type: 'KeepAliveMsg' }), { type: 'ConnectionAccepted' }, on(4, open(restartable(false)))],
-      low,
-      up.neighbor,
-    );
+    const stable: NeighborEvent[] = [on(3, { type: 'KeepAliveMsg' }), { type: 'StableTimerExpires' }];
+    const again: NeighborEvent[] = [{ type: 'ConnectionAccepted' }, on(4, open(restartable(false)))];
+    const run = play([...stable, ...again], low, up.neighbor);
     expect(run.actions.filter((a) => a.do === 'sendNotification')).toEqual([]);
     expect(run.actions).toContainEqual(expect.objectContaining({ do: 'sessionDown', id: 3, retain: true }));
     expect(run.neighbor.primary).toMatchObject({ id: 4, state: 'OpenConfirm' });
+  });
+
+  test('a KEEPALIVE alone does not establish the connection that has to lose', () => {
+    // our own connection (2) loses against the peer's (3), whose OPEN has not come yet
+    const waiting = play([...bothOpen, on(2, open()), on(2, { type: 'KeepAliveMsg' })], low);
+    expect(neighborState(waiting.neighbor)).toBe('OpenConfirm');
+    const lost = play([on(3, open())], low, waiting.neighbor);
+    expect(closed(lost.actions)).toEqual([2]);
+    // unless the other fails, or the peer goes on here
+    const fails = on(3, { type: 'TcpConnectionFails', detail: 'reset' });
+    expect(neighborState(play([fails], low, waiting.neighbor).neighbor)).toBe('Established');
+    const goesOn = play([on(2, { type: 'UpdateMsg' })], low, waiting.neighbor);
+    expect(neighborState(goesOn.neighbor)).toBe('Established');
+    expect(closed(goesOn.actions)).toEqual([3]);
   });
 });
 
@@ -86,7 +98,7 @@ describe('damping', () => {
   });
 
   test('a protocol error also keeps the peer out until the wait is over', () => {
-    const run = play([...bothOpen, on(2, open()), on(2, { type: 'KeepAliveMsg' })], low);
+    const run = play([...bothOpen, on(2, open()), on(2, { type: 'KeepAliveMsg' })], high);
     const failed = play([on(2, { type: 'UpdateMsgErr', notification: notification(3, 1) })], low, run.neighbor);
     expect(failed.neighbor.held).toBe('all');
     expect(play([{ type: 'ConnectionAccepted' }], low, failed.neighbor).actions).toEqual([{ do: 'refuse' }]);
@@ -95,7 +107,7 @@ describe('damping', () => {
   });
 
   test('a lost connection does not: the peer may be back at once', () => {
-    const run = play([...bothOpen, on(2, open()), on(2, { type: 'KeepAliveMsg' })], low);
+    const run = play([...bothOpen, on(2, open()), on(2, { type: 'KeepAliveMsg' })], high);
     const lost = play([on(2, { type: 'TcpConnectionFails', detail: 'closed' })], low, run.neighbor);
     expect(play([{ type: 'ConnectionAccepted' }], low, lost.neighbor).actions[0]).toMatchObject({ do: 'adopt' });
   });

@@ -3,8 +3,10 @@
  *
  * - Collisions (RFC 4271 §6.8): both sides dial at once and two connections come up. When an OPEN arrives on one of them
  *   while the other is in OpenConfirm, the connection made by the side with the higher identifier stays (RFC 6286 §2.3:
- *   with equal identifiers, the higher AS number). One that is Established stays, unless the peer said that it restarts
- *   gracefully (RFC 4724 §5): then a new OPEN means the old connection is dead.
+ *   with equal identifiers, the higher AS number). One that is Established stays, unless the peer restarts gracefully
+ *   (RFC 4724 §5): then a new OPEN means the old connection is dead. The connection that has to lose is not Established
+ *   by its KEEPALIVE alone while the other one waits for its OPEN: the peer may be closing it at this moment, and both
+ *   would be lost. It is when the other connection fails, or when more is heard on this one.
  * - Damping (DampPeerOscillations, §8.1.1): after a failure the neighbour waits in Idle, longer each time, and refuses
  *   connections once the peers had spoken. A refused dial holds back dialling only.
  */
@@ -31,6 +33,8 @@ export interface Neighbor {
   readonly primary: Session;
   /** A connection the peer made while `primary` was busy. */
   readonly secondary?: Session;
+  /** Established for a while: an OPEN on a new connection is no late collision. */
+  readonly stable: boolean;
   readonly nextId: number;
 }
 
@@ -63,6 +67,7 @@ export const newNeighbor = (): Neighbor => ({
   held: 'no',
   failures: 0,
   primary: newSession(1, true),
+  stable: false,
   nextId: 2,
 });
 
@@ -97,7 +102,7 @@ export function stepNeighbor(
       if (!neighbor.started || neighbor.held === 'no') return { neighbor, actions: [] };
       return startPrimary({ ...neighbor, held: 'no' }, settings);
     case 'StableTimerExpires':
-      return { neighbor: { ...neighbor, failures: 0 }, actions: [] };
+      return { neighbor: { ...neighbor, failures: 0, stable: true }, actions: [] };
     case 'ConnectionAccepted':
       return accept(neighbor, settings);
     case 'Session':
@@ -127,7 +132,8 @@ function stop(neighbor: Neighbor, notification: NotificationMessage, settings: S
   };
   if (neighbor.secondary) end(neighbor.secondary);
   const primary = end(neighbor.primary);
-  return { neighbor: { started: false, held: 'no', failures: 0, primary, nextId: neighbor.nextId }, actions };
+  const { nextId } = neighbor;
+  return { neighbor: { started: false, held: 'no', failures: 0, primary, stable: false, nextId }, actions };
 }
 
 /** A connection the peer made, event 17. */
@@ -169,6 +175,27 @@ function onSession(
   local: Identity,
 ): NeighborStep {
   const { primary, secondary } = neighbor;
+  const mine = primary.id === id ? primary : secondary;
+  // more than a KEEPALIVE on a connection that waits: the peer has settled on it
+  const settled = mine?.id === id && mine.confirmed === true && event.type === 'UpdateMsg';
+  const first = settled ? onOneSession(neighbor, id, { type: 'KeepAliveMsg' }, settings, local) : undefined;
+  const step = onOneSession(first?.neighbor ?? neighbor, id, event, settings, local);
+  const actions = first ? [...first.actions, ...step.actions] : step.actions;
+  // the other connection failed: one that waited for it goes on
+  const { primary: left, secondary: another } = step.neighbor;
+  if (!left.confirmed || another) return { neighbor: step.neighbor, actions };
+  const last = onOneSession(step.neighbor, left.id, { type: 'KeepAliveMsg' }, settings, local);
+  return { neighbor: last.neighbor, actions: [...actions, ...last.actions] };
+}
+
+function onOneSession(
+  neighbor: Neighbor,
+  id: number,
+  event: SessionEvent,
+  settings: SessionSettings,
+  local: Identity,
+): NeighborStep {
+  const { primary, secondary } = neighbor;
   const mine = primary.id === id ? primary : secondary?.id === id ? secondary : undefined;
   if (!mine) return { neighbor, actions: [] };
   const other = mine === primary ? secondary : primary;
@@ -185,10 +212,18 @@ function onSession(
     return { neighbor, actions: [again] };
   }
 
+  if (event.type === 'KeepAliveMsg' && mine.state === 'OpenConfirm' && !mine.confirmed && other?.state === 'OpenSent') {
+    if (lowerRank(mine, other, mine.negotiated!, local) === mine) {
+      const waiting: Session = { ...mine, confirmed: true };
+      const next = mine === primary ? { ...neighbor, primary: waiting } : { ...neighbor, secondary: waiting };
+      return { neighbor: next, actions: [] };
+    }
+  }
+
   const actions: NeighborAction[] = [];
   let dropped: Session | undefined;
   if (event.type === 'BgpOpen' && other && (mine.state === 'OpenSent' || mine.delayingOpen)) {
-    const loser = collisionLoser(mine, other, event.negotiated, local);
+    const loser = collisionLoser(neighbor, mine, other, event.negotiated, local);
     if (loser === mine) {
       const step = stepSession(mine, { type: 'OpenCollisionDump' }, settings);
       return settle(neighbor, step.session, step.actions, settings);
@@ -212,6 +247,7 @@ function onSession(
     actions.push({ do: 'startNeighborTimer', timer: 'stable', ms: settings.stableMs, jitter: false });
   }
   if (dropped) next = without(next, dropped);
+  if (step.session.state === 'Established' && mine.state !== 'Established') next = { ...next, stable: false };
   return settle(next, step.session, actions, settings);
 }
 
@@ -279,14 +315,25 @@ function hold(
 }
 
 /** §6.8, when an OPEN arrived on `mine`: which of the two connections has to go, if one has. */
-function collisionLoser(mine: Session, other: Session, negotiated: Negotiated, local: Identity): Session | undefined {
-  if (other.state === 'Established') return other.negotiated?.gracefulRestart ? other : mine;
-  if (other.state !== 'OpenConfirm') return undefined;
+function collisionLoser(
+  neighbor: Neighbor,
+  mine: Session,
+  other: Session,
+  negotiated: Negotiated,
+  local: Identity,
+): Session | undefined {
+  if (other.state === 'Established') {
+    const restarted = neighbor.stable || negotiated.gracefulRestart?.restarting === true;
+    return other.negotiated?.gracefulRestart && restarted ? other : mine;
+  }
+  return other.state === 'OpenConfirm' ? lowerRank(mine, other, negotiated, local) : undefined;
+}
+
+/** Of two connections, the one made by the side with the lower identifier. */
+function lowerRank(mine: Session, other: Session, negotiated: Negotiated, local: Identity): Session {
   if (mine.dialled === other.dialled) return other; // the peer made both: the newer one counts
   const localWins = outranks(local, { asn: negotiated.peerAsn, identifier: negotiated.peerIdentifier });
-  const dialledByUs = mine.dialled ? mine : other;
-  const dialledByPeer = mine.dialled ? other : mine;
-  return localWins ? dialledByPeer : dialledByUs;
+  return mine.dialled === localWins ? other : mine;
 }
 
 /** Whether `a` has the higher identifier, or with equal ones the higher AS number (RFC 4271 §6.8, RFC 6286 §2.3). */

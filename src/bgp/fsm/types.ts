@@ -46,6 +46,8 @@ export interface Session {
   readonly connected: boolean;
   /** From the peer's OPEN on. */
   readonly negotiated?: Negotiated;
+  /** The peer's KEEPALIVE came in OpenConfirm but waits for what becomes of the neighbour's other connection. */
+  readonly confirmed?: boolean;
 }
 
 /**

@@ -4,7 +4,7 @@
  * `drain`.
  */
 import { familyOf, addressBytes, parseAddress, prefixAddress, prefixLength } from '../../net/mod.ts';
-import type { IpAddress, Prefix } from '../../net/mod.ts';
+import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import { messageOf } from '../../base/mod.ts';
 import type { Clock } from '../../base/mod.ts';
 import { beginConnect, connectionState, setTcpMd5Key, setTimeToLive } from '../../sys/mod.ts';
@@ -47,6 +47,9 @@ export interface Listener extends Disposable {
   readonly port: number;
   /** Requires TCP MD5 of this address, or of all in the prefix; without a key no longer. */
   setPassword(peer: IpAddress | Prefix, key: string | undefined): void;
+  /** The least time to live of any packet, from the first SYN on; 0: any. */
+  setMinimumTtl(minimum: number): void;
+  readonly family: Family;
 }
 
 export interface Network {
@@ -143,6 +146,8 @@ export class TcpNetwork implements Network {
     setTimeToLive(fd, familyOf(address), 255, 0);
     return {
       port: listener.port,
+      family: familyOf(address),
+      setMinimumTtl: (minimum) => setTimeToLive(fd, familyOf(address), 255, minimum),
       setPassword(peer, key) {
         const slash = peer.includes('/');
         const target = slash ? prefixAddress(peer as Prefix) : (peer as IpAddress);

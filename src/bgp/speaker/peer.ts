@@ -343,8 +343,9 @@ export class Peer {
     switch (type) {
       case MessageType.Update:
       case MessageType.RouteRefresh:
-        if (this.session?.id === id && this.session.active) return this.session.receive(type, bytes, start, end);
-        this.notify(id, { type: 'UpdateMsg' });
+        // one that is not Established may become so over this (a collision that is settled now)
+        if (!this.isUp(id)) this.notify(id, { type: 'UpdateMsg' });
+        if (this.isUp(id)) return this.session!.receive(type, bytes, start, end);
         break;
       case MessageType.Keepalive:
         this.notify(id, { type: 'KeepAliveMsg' });
@@ -359,6 +360,10 @@ export class Peer {
       }
     }
     return this.connections.has(id);
+  }
+
+  private isUp(id: number): boolean {
+    return this.session?.id === id && this.session.active;
   }
 
   private onOpen(id: number, bytes: Uint8Array, start: number, end: number): void {

@@ -5,7 +5,7 @@
  */
 import { GodwitError, messageOf, silentLogger, systemClock } from '../../base/mod.ts';
 import type { Clock, Logger } from '../../base/mod.ts';
-import { PrefixMap } from '../../net/mod.ts';
+import { familyOf, PrefixMap } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import { diffConfig } from '../config/mod.ts';
 import type { BgpConfig, ConfigDiff, DynamicRange, NeighborConfig, PrefixLimit } from '../config/mod.ts';
@@ -140,7 +140,7 @@ export class Speaker {
     for (const network of this.config.networks) this.rib.announce(networkAttributes(network));
     this.ranges = rangesOf(this.config);
     for (const neighbor of this.config.neighbors) this.addPeer(neighbor);
-    this.setPasswords(undefined, this.config);
+    this.guard(undefined, this.config);
     for (const peer of this.peers.values()) peer.start();
     this.deferral.check(this.peers.values());
     this.scheduler.workReady();
@@ -180,7 +180,7 @@ export class Speaker {
     this.config = config;
     this.policies = new PolicyBook(config);
     this.ranges = rangesOf(config);
-    this.setPasswords(before, config);
+    this.guard(before, config);
     for (const [address, change] of diff.neighbors) {
       if (change.what === 'removed') this.removePeer(this.peers.get(address as IpAddress));
     }
@@ -371,6 +371,18 @@ export class Speaker {
       if (wanted.has(key)) continue;
       listener[Symbol.dispose]();
       this.listeners.delete(key);
+    }
+  }
+
+  /** Sockets are told who may speak to them before they hear a word: TCP MD5, and GTSM where all neighbours use it. */
+  private guard(before: BgpConfig | undefined, after: BgpConfig): void {
+    this.setPasswords(before, after);
+    for (const listener of this.listeners.values()) {
+      const hops = [
+        ...after.neighbors.filter((n) => familyOf(n.address) === listener.family),
+        ...after.dynamic.filter((d) => familyOf(d.range) === listener.family),
+      ].map((settings) => settings.ttlSecurity);
+      listener.setMinimumTtl(hops.length > 0 && hops.every((n) => n > 0) ? 256 - Math.max(...hops) : 0);
     }
   }
 

@@ -9,7 +9,9 @@ import type {
   Datastore,
   KeyValue,
   LeaseId,
+  Maintenance,
   Revision,
+  StoreStatus,
   Transaction,
   TransactionResult,
   Update,
@@ -31,7 +33,7 @@ const PAGE = 1000;
 
 type CallMethod<In, Out> = Parameters<typeof Connection.prototype.unary<In, Out>>[0];
 
-export class EtcdClient implements Datastore {
+export class EtcdClient implements Datastore, Maintenance {
   readonly name: string;
   private readonly pool: EndpointPool;
   private readonly times: ClientTimes;
@@ -149,6 +151,16 @@ export class EtcdClient implements Datastore {
   ): Promise<{ readonly ttlSeconds: number; readonly grantedSeconds: number } | undefined> {
     const answer = await this.read(`look at lease ${id}`, methods.leaseTimeToLive, { id });
     return answer.ttl < 0 ? undefined : { ttlSeconds: answer.ttl, grantedSeconds: answer.grantedTtl };
+  }
+
+  async status(): Promise<StoreStatus> {
+    const answer = await this.read('status', methods.status, {});
+    const { version, dbSize, dbSizeInUse, errors } = answer;
+    return { version, revision: revisionOf(answer), size: dbSize, sizeInUse: dbSizeInUse, errors };
+  }
+
+  async compact(revision: Revision): Promise<void> {
+    await this.write(`compact to revision ${revision}`, methods.compact, { revision });
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,9 +1,8 @@
 /**
- * Where the datastore is and how to get there: the URL, the TLS material, and a pool that keeps one connection and goes
- * round the endpoints when it fails. TLS is all or nothing: an `etcds` URL never falls back to plain text, a certificate
- * that does not verify is an error, and a private key that others may read is refused.
+ * Where the datastore is and how to get there: the URL, and a pool that keeps one connection and goes round the endpoints
+ * when it fails. TLS is all or nothing: an `etcds` URL never falls back to plain text, and a certificate that does not
+ * verify is an error.
  */
-import { readFileSync, statSync } from 'node:fs';
 import * as net from 'node:net';
 import * as tls from 'node:tls';
 import type { Duplex } from 'node:stream';
@@ -12,14 +11,7 @@ import { DatastoreError } from '../datastore.ts';
 import { Connection } from './connection.ts';
 import type { Metadata } from './connection.ts';
 import type { ClientTimes } from './times.ts';
-
-export interface TlsFiles {
-  /** PEM; without it the system's authorities are trusted. */
-  readonly caFile?: string | undefined;
-  /** PEM client certificate and key, both or none. */
-  readonly certFile?: string | undefined;
-  readonly keyFile?: string | undefined;
-}
+import type { TlsMaterial } from './tls.ts';
 
 export interface Endpoint {
   /** For messages. */
@@ -55,41 +47,6 @@ export function parseDatastoreUrl(url: string): readonly Endpoint[] {
       secure,
     };
   });
-}
-
-export interface TlsMaterial {
-  readonly ca?: Buffer;
-  readonly cert?: Buffer;
-  readonly key?: Buffer;
-}
-
-/** Reads the files; throws DatastoreError `permission` for what is missing, unreadable or open to others. */
-export function loadTls(files: TlsFiles): TlsMaterial {
-  const read = (what: string, path: string): Buffer => {
-    try {
-      return readFileSync(path);
-    } catch (error) {
-      throw new DatastoreError('permission', `cannot read the ${what}: ${messageOf(error)}`, { cause: error });
-    }
-  };
-  if ((files.certFile === undefined) !== (files.keyFile === undefined)) {
-    throw invalid('a TLS certificate and its key belong together: give both or none');
-  }
-  return {
-    ...(files.caFile !== undefined && { ca: read('CA file', files.caFile) }),
-    ...(files.certFile !== undefined && { cert: read('certificate', files.certFile) }),
-    ...(files.keyFile !== undefined && { key: readKey(files.keyFile, read) }),
-  };
-}
-
-function readKey(path: string, read: (what: string, path: string) => Buffer): Buffer {
-  const key = read('private key', path);
-  const mode = statSync(path).mode & 0o777;
-  if ((mode & 0o077) !== 0) {
-    const text = `private key ${path} has mode 0${mode.toString(8)}, others may read it: chmod 600 it`;
-    throw new DatastoreError('permission', text);
-  }
-  return key;
 }
 
 function dial(endpoint: Endpoint, material: TlsMaterial): { socket: Duplex; ready: Promise<void> } {

@@ -48,6 +48,11 @@ export class Deframer {
   private chunks: Uint8Array[] = [];
   private length = 0;
 
+  /** Bytes of a message that is not whole yet. */
+  get waiting(): number {
+    return this.length;
+  }
+
   /** The messages that are whole with this chunk; undefined when the stream is not gRPC (compressed, or too long). */
   push(chunk: Uint8Array): Uint8Array[] | undefined {
     this.chunks.push(chunk);

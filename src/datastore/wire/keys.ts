@@ -12,7 +12,7 @@ export const toBytes = (value: string): Uint8Array => encoder.encode(value);
 export function prefixEnd(prefix: Uint8Array): Uint8Array {
   for (let i = prefix.length - 1; i >= 0; i--) {
     if (prefix[i]! < 0xff) {
-      const end = prefix.slice(0, i + 1);
+      const end = new Uint8Array(prefix.subarray(0, i + 1)); // a copy, also of a Buffer
       end[i]!++;
       return end;
     }

@@ -8,6 +8,8 @@ test('bytes as the protobuf encoding document gives them', () => {
   const example = message({ a: int64(1), b: string(2) });
   expect(hex(example.encode({ a: 150 }))).toBe('089601');
   expect(hex(example.encode({ b: 'testing' }))).toBe('120774657374696e67');
+  expect(hex(example.encode({ a: 0, b: '' }))).toBe('');
+  expect(hex(keyValue.encode({ key: new Uint8Array(0) }))).toBe('');
   expect(hex(example.encode({ a: -1 }))).toBe('08ffffffffffffffffff01');
   const outer = message({ c: sub(3, () => example) });
   expect(hex(outer.encode({ c: { a: 150 } }))).toBe('1a03089601');

@@ -106,7 +106,8 @@ function scalar<T>(number: number, kind: Scalar<T>): Field<T> {
     number,
     initial: () => kind.zero,
     write(writer, value) {
-      if (value === kind.zero) return;
+      // empty bytes too: etcd takes an empty range end that is there for "no end", and an absent one for "one key"
+      if (value === kind.zero || (value instanceof Uint8Array && value.length === 0)) return;
       writeVarint(writer, number * 8 + kind.wire);
       kind.write(writer, value);
     },

@@ -1,0 +1,121 @@
+/** `godwit store`: the embedded datastore, and what an operator asks of any datastore. */
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import { createLogger, GodwitError } from '../base/mod.ts';
+import { openDatastore } from '../datastore/mod.ts';
+import type { Datastore, DatastoreOptions, Maintenance } from '../datastore/mod.ts';
+import { print, show, withOutput } from './output.ts';
+import type { OutputOptions } from './output.ts';
+
+const DEFAULT_SOCKET = '/run/godwit/store.sock';
+const DEFAULT_DIRECTORY = '/var/lib/godwit/store';
+
+interface ServeOptions {
+  readonly listen: readonly string[];
+  readonly data: string;
+  readonly name: string;
+  readonly retention: number;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsClientCa?: string;
+}
+
+export function register(command: Command): void {
+  const several = (value: string, before: readonly string[] | undefined) => [...(before ?? []), value];
+  command
+    .command('serve')
+    .description("serve etcd's v3 API from a data directory, until stopped")
+    .option('--listen <address>', `unix:///PATH, http://HOST:PORT or https://HOST:PORT; may be repeated`, several)
+    .option('--data <dir>', 'data directory, made when missing', DEFAULT_DIRECTORY)
+    .option('--name <name>', 'name of the store, for member lists', 'godwit')
+    .option('--retention <hours>', 'how long history is kept, 0 for ever', parseHours, 1)
+    .option('--tls-cert <file>', 'certificate for https, PEM')
+    .option('--tls-key <file>', 'its key, PEM, mode 0600')
+    .option('--tls-client-ca <file>', 'clients must show a certificate signed by this authority, PEM')
+    .action(serve);
+  withClient(withOutput(command.command('status').description('version, revision, size and alarms'))).action(status);
+  withClient(
+    command
+      .command('compact')
+      .description('forget history; without a revision, all but the present')
+      .argument('[revision]', 'the oldest revision to keep', parseRevision),
+  ).action(compact);
+}
+
+interface ClientOptions {
+  readonly datastore: string;
+  readonly caFile?: string;
+  readonly certFile?: string;
+  readonly keyFile?: string;
+}
+
+function withClient(command: Command): Command {
+  const url = process.env['GODWIT_DATASTORE'] ?? `unix://${DEFAULT_SOCKET}`;
+  return command
+    .option('--datastore <url>', 'etcd://HOST:PORT[,…], etcds://… or unix:///PATH', url)
+    .option('--ca-file <file>', 'authority for etcds, PEM')
+    .option('--cert-file <file>', 'client certificate for etcds, PEM')
+    .option('--key-file <file>', 'its key, PEM, mode 0600');
+}
+
+function parseHours(text: string): number {
+  const hours = Number(text);
+  if (text.trim() === '' || !(hours >= 0)) throw new InvalidArgumentError('want a number of hours.');
+  return hours;
+}
+
+function parseRevision(text: string): number {
+  const revision = Number(text);
+  if (!Number.isSafeInteger(revision) || revision < 1) throw new InvalidArgumentError('want a revision, 1 or more.');
+  return revision;
+}
+
+async function serve(options: ServeOptions): Promise<void> {
+  const { Store, loadServerTls } = await import('../datastore/store/mod.ts');
+  const log = createLogger('info', { part: 'store' });
+  const listen = options.listen ?? [`unix://${DEFAULT_SOCKET}`];
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
+  process.once('SIGTERM', () => stop());
+  process.once('SIGINT', () => stop());
+  using _store = await Store.start({
+    listen,
+    directory: options.data,
+    name: options.name,
+    retentionMs: options.retention * 3_600_000,
+    tls: loadServerTls({ cert: options.tlsCert, key: options.tlsKey, clientCa: options.tlsClientCa }),
+    log,
+  });
+  log.info({ listen, data: options.data }, 'the store serves');
+  await stopped;
+  log.info({}, 'the store stops');
+}
+
+async function withStore<T>(options: ClientOptions, use: (store: Datastore & Maintenance) => Promise<T>): Promise<T> {
+  const files: DatastoreOptions = { caFile: options.caFile, certFile: options.certFile, keyFile: options.keyFile };
+  await using store = await openDatastore(options.datastore, files);
+  return await use(store);
+}
+
+async function status(options: ClientOptions & OutputOptions): Promise<void> {
+  const found = await withStore(options, (store) => store.status());
+  const mebibytes = (bytes: number) => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
+  await show(options, found, () =>
+    [
+      `datastore  ${options.datastore}`,
+      `version    ${found.version}`,
+      `revision   ${found.revision}`,
+      `size       ${mebibytes(found.size)}, ${mebibytes(found.sizeInUse)} in use`,
+      `alarms     ${found.errors.length === 0 ? 'none' : found.errors.join(', ')}`,
+    ].join('\n'),
+  );
+}
+
+async function compact(revision: number | undefined, options: ClientOptions): Promise<void> {
+  const target = await withStore(options, async (store) => {
+    const wanted = revision ?? (await store.status()).revision;
+    if (wanted < 2) throw new GodwitError('invalid', 'the store has no history yet');
+    await store.compact(wanted);
+    return wanted;
+  });
+  await print(`compacted to revision ${target}`);
+}
