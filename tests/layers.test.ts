@@ -14,7 +14,7 @@ const allowed: Record<string, readonly string[]> = {
   'bgp/rib': ['base', 'net', 'bgp/wire'],
   'bgp/policy': ['base', 'net', 'bgp/wire', 'bgp/rib'],
   'bgp/config': ['base', 'net', 'bgp/wire', 'bgp/policy'],
-  'bgp/fib': ['base', 'net', 'bgp/rib', 'desired'],
+  'bgp/fib': ['base', 'net', 'bgp/wire', 'bgp/rib', 'desired'],
   'bgp/speaker': ['base', 'net', 'sys', 'bgp/wire', 'bgp/fsm', 'bgp/rib', 'bgp/policy', 'bgp/config', 'bgp/fib'],
   'bgp/control': ['base', 'net', 'bgp/wire', 'bgp/rib', 'bgp/config', 'bgp/speaker'],
   bgp: [
