@@ -74,6 +74,8 @@ async function daemon(file: string, flags: DaemonFlags): Promise<void> {
     file,
     log: createLogger(flags.logLevel),
     signal: stop.signal,
+    // loaded only where it is wanted: a reflector starts without netlink
+    kernelFib: async (config, log) => (await import('./bgp-fib.ts')).openKernelFib(config, log),
     onReload: (reload) => process.on('SIGHUP', reload),
     ...(metrics && { metrics }),
   });

@@ -76,16 +76,16 @@ const multipath = forms((value) =>
     : paths.transform((n) => ({ ebgp: n, ibgp: n, relax: false })),
 );
 
+/** RTPROT_BGP: how `ip route` names the routes of BGP speakers. */
+const BGP_PROTOCOL = 186;
+
 const fib = forms((value): z.ZodType<FibConfig> =>
   isMapping(value)
     ? section({
-        kernel: section({
-          protocol: integer(3, 255).default(186),
-          table: integer(1, 0xffffffff).default(254),
-        }),
+        kernel: section({ protocol: integer(3, 255).default(BGP_PROTOCOL) }),
       }).transform(({ kernel }) => ({ type: 'kernel', ...kernel }))
     : choice('none', 'kernel').transform((name) =>
-        name === 'none' ? { type: 'none' } : { type: 'kernel', protocol: 186, table: 254 },
+        name === 'none' ? { type: 'none' } : { type: 'kernel', protocol: BGP_PROTOCOL },
       ),
 );
 

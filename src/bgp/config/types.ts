@@ -128,9 +128,8 @@ export interface DecisionConfig {
   readonly multipathRelax: boolean;
 }
 
-export type FibConfig =
-  | { readonly type: 'none' }
-  | { readonly type: 'kernel'; readonly protocol: number; readonly table: number };
+/** Best paths stay in the tables, or go into the kernel's main table with this route protocol number. */
+export type FibConfig = { readonly type: 'none' } | { readonly type: 'kernel'; readonly protocol: number };
 
 export interface BgpConfig {
   readonly routerId: IpAddress;

@@ -17,13 +17,21 @@ import { serveControl } from './server.ts';
 import type { ReloadReport } from './server.ts';
 import type { ConfigDiff } from '../config/mod.ts';
 
+/** Routes into the kernel, and how next hops are reached from it. */
+export interface KernelFib {
+  readonly sink: FibSink;
+  readonly resolver: NextHopResolver;
+  /** Ends it. Routes kept are found and adopted by the next life. */
+  close(keepRoutes: boolean): Promise<void>;
+}
+
 export interface DaemonOptions {
   readonly file: string;
   readonly log: Logger;
   readonly signal: AbortSignal;
   readonly metrics?: { readonly address: string; readonly port: number };
   /** Makes what `fib: kernel` stands for. */
-  readonly kernelFib?: (config: BgpConfig) => { sink: FibSink; resolver: NextHopResolver } & AsyncDisposable;
+  readonly kernelFib?: (config: BgpConfig, log: Logger) => KernelFib | Promise<KernelFib>;
   /** Told the function that reads the file again, for SIGHUP. */
   readonly onReload?: (reload: () => void) => void;
 }
@@ -35,7 +43,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   if (!loaded.ok) throw loaded.error;
   const config = loaded.value;
   const restarting = await leftOver(config.control);
-  const fib = config.fib.type === 'kernel' ? options.kernelFib?.(config) : undefined;
+  const fib = config.fib.type === 'kernel' ? await options.kernelFib?.(config, log) : undefined;
   if (config.fib.type === 'kernel' && !fib) throw new GodwitError('fib', 'this program has no kernel FIB');
   const speaker = createSpeaker({
     config,
@@ -63,7 +71,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
   const stop = new AbortController();
   options.signal.addEventListener('abort', () => stop.abort(), { once: true });
-  let keepSocket = false;
+  let planned = false;
   const running = speaker.run(stop.signal);
   await Promise.race([speaker.ready, running]);
   const control =
@@ -72,7 +80,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       : serveControl(config.control, speaker, {
           reload,
           restart: () => {
-            keepSocket = true;
+            planned = true;
             speaker.vanish();
             stop.abort();
           },
@@ -82,8 +90,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   try {
     await running;
   } finally {
-    if (!keepSocket) control?.[Symbol.dispose]();
-    await fib?.[Symbol.asyncDispose]();
+    if (!planned) control?.[Symbol.dispose]();
+    await fib?.close(planned);
   }
 }
 

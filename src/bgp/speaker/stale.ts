@@ -32,7 +32,8 @@ export class StaleRoutes {
       const known = familyOfWire(family);
       if (known && negotiated.context.families.has(family)) families.push(known);
     }
-    this.forget();
+    // what was stale before and did not come again in this session is older than two lives of the peer (RFC 4724 §4.2)
+    this.giveUp();
     for (const family of families) this.kept.add(family);
     if (families.length > 0) this.arm((negotiated.gracefulRestart?.restartTime ?? 0) * 1000);
     return families;

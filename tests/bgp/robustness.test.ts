@@ -1,0 +1,200 @@
+// What hostile or broken peers do to a speaker: as little as possible.
+import { describe, expect, test } from 'bun:test';
+import { addressBytes, ip } from '../../src/net/mod.ts';
+import { MessageType } from '../../src/bgp/wire/mod.ts';
+import { beginConnect } from '../../src/sys/mod.ts';
+import type { Fd } from '../../src/sys/mod.ts';
+import {
+  announcement,
+  endOfRib,
+  message,
+  openMessage,
+  RawPeer,
+  received,
+  TestSpeaker,
+  until,
+  withdrawal,
+} from '../support/bgp-peer.ts';
+
+let next = 20000 + ((process.pid + 7919) % 20000);
+const port = () => next++;
+const speaker = (at: number, neighbors: string) =>
+  TestSpeaker.start(`
+routerId: 10.0.0.1
+as: 65000
+control: false
+listen: ['127.0.0.1:${at}']
+${neighbors}`);
+const peers = (...lines: string[]) =>
+  `neighbors:\n${lines.map((line) => `  - { passive: true, import: accept, ${line} }`).join('\n')}`;
+
+const alive = (peer: RawPeer): boolean => !peer.closed && peer.notification === undefined;
+
+describe('connections that go nowhere', () => {
+  test('5,000 half-open ones, from strangers and from a neighbour: sessions stay and new ones come up', async () => {
+    const at = port();
+    await using it = await speaker(
+      at,
+      peers('address: 127.0.0.2, as: 65001', 'address: 127.0.0.3, as: 65002', 'address: 127.0.0.4, as: 65004'),
+    );
+    using good = (await RawPeer.connect({ from: '127.0.0.2', port: at }))!;
+    await good.establish({ holdTime: 3 });
+    const open: Fd[] = [];
+    const beat = setInterval(() => good.keepalive(), 500);
+    try {
+      for (let i = 0; i < 5000; i++) {
+        // a third of them from the address of a configured neighbour that never says a word
+        const source = i % 3 === 0 ? '127.0.0.4' : `127.9.${i >> 8}.${i & 255}`;
+        try {
+          open.push(
+            beginConnect({ remote: addressBytes(ip('127.0.0.1')), port: at, source: addressBytes(ip(source)) }),
+          );
+        } catch {
+          // out of descriptors here: what there is must do
+          break;
+        }
+        if (i % 50 === 0) await Bun.sleep(1);
+      }
+      expect(open.length).toBeGreaterThan(1000);
+      using late = (await RawPeer.connect({ from: '127.0.0.3', port: at }))!;
+      await late.establish({ asn: 65002, identifier: 0x0a000003 });
+      expect(it.state('127.0.0.3')).toBe('Established');
+      expect(alive(good)).toBe(true);
+      expect(it.speaker.peers.size).toBe(3);
+    } finally {
+      clearInterval(beat);
+      for (const fd of open) fd.close();
+    }
+  });
+
+  test('an OPEN that dribbles in at a byte at a time does not get more than its time', async () => {
+    const at = port();
+    await using it = await speaker(at, peers('address: 127.0.0.2, as: 65001, timers: { open: 1 }'));
+    using slow = (await RawPeer.connect({ from: '127.0.0.2', port: at }))!;
+    const bytes = openMessage({});
+    const drip = (async () => {
+      for (let i = 0; i < bytes.length && !slow.closed; i++) {
+        slow.send(bytes.subarray(i, i + 1));
+        await Bun.sleep(100);
+      }
+    })();
+    await until('it is cut off', () => slow.notification !== undefined);
+    expect(slow.notification).toMatchObject({ code: 4 });
+    expect(it.events.some((e) => e.type === 'attempt-failed')).toBe(true);
+    await drip;
+  });
+
+  test('a refused peer waits in Idle: it cannot make the speaker spin', async () => {
+    const at = port();
+    await using it = await speaker(at, peers('address: 127.0.0.2, as: 65001, timers: { idleHold: 2 }'));
+    using wrong = (await RawPeer.connect({ from: '127.0.0.2', port: at }))!;
+    wrong.send(openMessage({ asn: 65009 }));
+    await until('refused', () => wrong.notification !== undefined);
+    const again = await RawPeer.connect({ from: '127.0.0.2', port: at });
+    await until('closed at once', () => again === undefined || again.closed);
+    expect(again?.messages ?? []).toEqual([]);
+    expect(it.state('127.0.0.2')).toBe('Idle');
+  });
+});
+
+describe('garbage', () => {
+  test('random bytes before and after OPEN end that connection only', async () => {
+    const at = port();
+    await using it = await speaker(
+      at,
+      peers(
+        'address: 127.0.0.2, as: 65001, timers: { idleHold: 0.01, idleHoldMax: 0.01 }',
+        'address: 127.0.0.3, as: 65002',
+      ),
+    );
+    using good = (await RawPeer.connect({ from: '127.0.0.3', port: at }))!;
+    await good.establish({ asn: 65002, identifier: 0x0a000003 });
+    let seed = 1;
+    const random = () => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) / 2 ** 32;
+    let tried = 0;
+    while (tried < 60) {
+      using bad = await RawPeer.connect({ from: '127.0.0.2', port: at });
+      await Bun.sleep(12);
+      if (!bad || bad.closed) continue;
+      tried++;
+      if (tried % 2 === 0) await bad.establish({});
+      const body = Array.from({ length: Math.floor(random() * 200) }, () => Math.floor(random() * 256));
+      bad.send(tried % 3 === 0 ? Uint8Array.from(body) : message(1 + Math.floor(random() * 5), body));
+      bad.send(new Uint8Array(64));
+      await until('the connection ends', () => bad.closed || bad.notification !== undefined);
+    }
+    expect(alive(good)).toBe(true);
+    good.send(announcement(0, 3, [65002]));
+    await until('it still works', () => received(it.speaker, '127.0.0.3').total === 3);
+  });
+});
+
+describe('slow readers', () => {
+  test('a neighbour that does not read costs a bounded queue, delays nobody, and is closed (RFC 9687)', async () => {
+    const at = port();
+    await using it = await speaker(
+      at,
+      peers(
+        'address: 127.0.0.2, as: 65001, export: reject',
+        'address: 127.0.0.3, as: 65002, export: accept, nextHop: unchanged, timers: { sendHold: 2 }',
+        'address: 127.0.0.4, as: 65004, export: accept, nextHop: unchanged',
+      ),
+    );
+    using sender = (await RawPeer.connect({ from: '127.0.0.2', port: at }))!;
+    using stuck = (await RawPeer.connect({ from: '127.0.0.3', port: at }))!;
+    using reader = (await RawPeer.connect({ from: '127.0.0.4', port: at }))!;
+    await sender.establish({});
+    await stuck.establish({ asn: 65002, identifier: 0x0a000003 });
+    await reader.establish({ asn: 65004, identifier: 0x0a000004 });
+    stuck.pause();
+    const rss = process.memoryUsage.rss();
+    // churn: far more bytes than the kernel's buffers take, of the same prefixes
+    for (let round = 0; it.state('127.0.0.3') === 'Established'; round++) {
+      for (let i = 0; i < 65536; i += 256) sender.send(announcement(i, 256, [65001, 64000 + (round % 100)]));
+      await until('it is read', () => !sender.sending);
+      const before = reader.count(MessageType.Update);
+      await until('the reader gets on', () => reader.count(MessageType.Update) > before);
+      reader.messages.length = 0;
+      if (round > 400) throw new Error('the slow reader was never closed');
+    }
+    expect(it.events).toContainEqual(
+      expect.objectContaining({ type: 'down', neighbor: '127.0.0.3', reason: expect.stringContaining('send hold') }),
+    );
+    expect(it.state('127.0.0.2')).toBe('Established');
+    expect(it.state('127.0.0.4')).toBe('Established');
+    expect((process.memoryUsage.rss() - rss) / 2 ** 20).toBeLessThan(400);
+  }, 60_000);
+});
+
+describe('under load', () => {
+  test('sessions with the shortest hold time live through an import at full speed', async () => {
+    const at = port();
+    await using it = await speaker(
+      at,
+      peers('address: 127.0.0.2, as: 65001', 'address: 127.0.0.3, as: 65002, export: accept, nextHop: unchanged'),
+    );
+    using sender = (await RawPeer.connect({ from: '127.0.0.2', port: at }))!;
+    using quiet = (await RawPeer.connect({ from: '127.0.0.3', port: at }))!;
+    await sender.establish({});
+    await quiet.establish({ asn: 65002, identifier: 0x0a000003, holdTime: 3 });
+    const beat = setInterval(() => quiet.keepalive(), 400);
+    const end = performance.now() + 9000;
+    let round = 0;
+    while (performance.now() < end) {
+      const batch = [];
+      for (let i = 0; i < 65536; i += 128) batch.push(announcement(i, 128, [65001, 100 + round, i % 97]));
+      for (let i = 0; i < 65536; i += 512) batch.push(withdrawal(i, 512));
+      for (const bytes of batch) sender.send(bytes);
+      await until('sent', () => !sender.sending, 30_000);
+      round++;
+    }
+    sender.send(announcement(0, 1));
+    sender.send(endOfRib());
+    await until('all is read', () => it.events.some((e) => e.type === 'end-of-rib' && e.neighbor === '127.0.0.2'));
+    clearInterval(beat);
+    expect(alive(quiet)).toBe(true);
+    expect(quiet.count(MessageType.Keepalive)).toBeGreaterThanOrEqual(6);
+    expect(received(it.speaker, '127.0.0.2').total).toBe(1);
+    expect(round).toBeGreaterThan(1);
+  }, 60_000);
+});
