@@ -45,6 +45,8 @@ export class Cache {
   readonly handles = new Map<string, SeenHandle>();
   /** Handles that must be read before anything is concluded: the outcome of a write is not known. */
   readonly unsure = new Set<string>();
+  /** Other programs' keys that a transaction wanted absent and found present. */
+  readonly present = new Set<string>();
   /** Whether `affinities` is a whole list. */
   loaded = false;
 

@@ -43,6 +43,7 @@ export class Draft {
   /** Looked at, changed or not. */
   private readonly seenBlocks = new Set<Prefix>();
   private readonly seenHandles = new Set<string>();
+  private readonly absent = new Set<string>();
 
   constructor(cache: Cache, settings: IpamSettings, now: number) {
     this.cache = cache;
@@ -111,6 +112,16 @@ export class Draft {
     this.changes.taken.set(key, revision);
   }
 
+  /** A condition on a key that is none of IPAM's. */
+  requireAbsent(key: string): void {
+    this.absent.add(key);
+  }
+
+  /** Whether a key that had to be absent turned out not to be. */
+  isPresent(key: string): boolean {
+    return this.cache.present.has(key);
+  }
+
   usePool(pool: Pool): void {
     this.changes.pools.add(pool);
   }
@@ -163,6 +174,7 @@ export class Draft {
     const { blocks, affinities, handles, pools, taken } = this.changes;
     const conditions: Compare[] = [...this.seen()].map(([key, modRevision]) => ({ key, modRevision }));
     for (const [key, modRevision] of taken) conditions.push({ key, modRevision });
+    for (const key of this.absent) conditions.push({ key, modRevision: 0 });
     const operations: Operation[] = [];
     const change = (key: string, value: string | undefined) =>
       operations.push(value === undefined ? { op: 'delete', key } : { op: 'put', key, value });
@@ -184,6 +196,7 @@ export class Draft {
     const { pools } = this.changes;
     return [
       ...this.seen().keys(),
+      ...this.absent,
       ...(pools.size > 0 ? [CONFIG_KEY, ...[...pools].map((p) => resourceKey('IPPool', p.name))] : []),
     ];
   }
@@ -200,7 +213,9 @@ export class Draft {
     for (const [i, key] of keys.entries()) {
       const kv = result.gets[i]?.[0];
       if (own.has(key)) this.cache.absorb(key, kv);
-      else if ((kv?.modRevision ?? 0) !== this.settingRevision(key)) settingsOld = true;
+      else if (this.absent.has(key)) {
+        if (kv) this.cache.present.add(key);
+      } else if ((kv?.modRevision ?? 0) !== this.settingRevision(key)) settingsOld = true;
     }
     return settingsOld;
   }

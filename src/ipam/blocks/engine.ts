@@ -172,6 +172,7 @@ export class BlockIpam {
       return { outcome: 'lost', left: [...finished.map(([job]) => job), ...waiting] };
     }
     for (const [job, value] of finished) job.finish(ok(value));
+    this.cache.present.clear();
     return { outcome: 'written', left: waiting };
   }
 

@@ -246,7 +246,9 @@ export function planTakeBack({ draft }: Context, given: Given): Planned<boolean>
   const block = draft.block(given.block);
   const counts = given.handle === undefined ? undefined : draft.handle(given.handle, false);
   if (block === 'unknown' || counts === 'unknown') return { type: 'reading' };
-  if (typeof block === 'string' || !isStillGiven(block, given)) return { type: 'done', value: false };
+  const appeared = given.absent?.some((key) => draft.isPresent(key)) ?? false;
+  if (typeof block === 'string' || !isStillGiven(block, given) || appeared) return { type: 'done', value: false };
+  for (const key of given.absent ?? []) draft.requireAbsent(key);
   draft.setReleased(given.block, takeBack(block, [given.ordinal], draft.cooldownSeconds, draft.now));
   if (given.handle !== undefined && counts && counts.has(given.block)) {
     const after = new Map(counts);

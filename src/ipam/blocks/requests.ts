@@ -35,6 +35,8 @@ export interface Given {
   readonly ordinal: number;
   readonly handle: string | undefined;
   readonly sequenceNumber: bigint;
+  /** Keys that must not exist at the moment it is taken back: of endpoints that would use it. */
+  readonly absent?: readonly string[];
 }
 
 /**
