@@ -7,7 +7,7 @@
  * their turn; receivers read whenever there is something. `--check` also decodes what comes out and counts the routes.
  */
 import { ip } from '../src/net/mod.ts';
-import { createRib, directResolver } from '../src/bgp/rib/mod.ts';
+import { createRib, directResolver, warmUp } from '../src/bgp/rib/mod.ts';
 import type { PeerId, Rib } from '../src/bgp/rib/mod.ts';
 import { FrameStatus, Framer, IPV4_UNICAST, UpdateView } from '../src/bgp/wire/mod.ts';
 import type { SessionContext } from '../src/bgp/wire/mod.ts';
@@ -216,6 +216,8 @@ function reflector(name: string, clients: number, each: number): void {
   const input = sessions.map((s, c) => [s, makeClient(c, each, nthAddress('10.0.1.0', c)).announce] as const);
   run(name, rib, input, sessions, (clients - 1) * each);
 }
+
+if (process.argv.includes('--warm')) for (const _ of warmUp());
 
 const scenarios: Record<string, () => void> = {
   S1: () => oneToOne('S1', 100_000, false),

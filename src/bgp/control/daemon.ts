@@ -49,6 +49,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     config,
     log,
     restarting,
+    warmUp: true,
     ...(fib && { fib: fib.sink, resolver: fib.resolver }),
   });
 

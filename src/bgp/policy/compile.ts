@@ -47,6 +47,7 @@ export function compilePolicy(
     name: description.name,
     perPrefix: description.terms.some((term) => (term.match?.prefixLists ?? []).length > 0),
     rejectsAll: !accepts && !terms.some((term) => term.verdict === 'accept'),
+    acceptsAll: accepts && terms.length === 0,
     apply: (route) => apply(terms, accepts, description.name, route),
   });
 }

@@ -41,9 +41,9 @@ export class ImportStage {
     const peer = this.peerOf(sets.peer[set]!);
     const settings = peer?.config.families[family];
     if (!peer || !settings || (sets.flags[set]! & loopFlags) !== 0) return 0;
-    const policy = settings.importPolicy;
     const external = peer.origin.kind === 'ebgp';
-    if (!policy && external && peer.config.requirePolicy) return 0; // RFC 8212 §3
+    if (!settings.importPolicy && external && peer.config.requirePolicy) return 0; // RFC 8212 §3
+    const policy = settings.importPolicy?.acceptsAll ? undefined : settings.importPolicy;
     const { localAs, localAsNoPrepend } = peer.config;
     const migrating = external && localAs !== this.ownAs && !localAsNoPrepend;
     if (!policy && !migrating) return set;

@@ -10,3 +10,4 @@ export type { DecisionOptions, DecisionReason } from './decide.ts';
 export { directResolver } from './nexthops.ts';
 export { createRib } from './rib.ts';
 export * from './types.ts';
+export { warmUp } from './warmup.ts';

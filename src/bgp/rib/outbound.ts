@@ -2,7 +2,7 @@
  * From a best path's attributes to what an update group announces: whether it may go there at all, the export policy, and
  * what RFC 4271 §5 and RFC 4456 §8 change on the way. Runs once per attribute set and group.
  */
-import { addressBytes, addressFromBytes, prefixContains } from '../../net/mod.ts';
+import { addressBytes } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import { SegmentType, WellKnownCommunity } from '../wire/mod.ts';
 import type { AsPath, AsSegment, NextHop, PathAttributes, SessionContext } from '../wire/mod.ts';
@@ -22,13 +22,19 @@ export interface ExportRules {
   readonly clusterId: number;
   readonly nextHop: NextHopMode;
   readonly self: NextHop | undefined;
-  readonly sharedSubnet: Prefix | undefined;
+  readonly sharedSubnet: Subnet | undefined;
   readonly removePrivateAs: 'all' | 'replace' | undefined;
   readonly strip: { readonly standard?: boolean; readonly extended?: boolean; readonly large?: boolean };
   readonly policy: RoutePolicy | undefined;
   readonly defaultOriginate: boolean;
   /** Add GRACEFUL_SHUTDOWN, RFC 8326. */
   readonly drain: boolean;
+}
+
+/** A prefix for asking whether it holds an address given as bytes. */
+export interface Subnet {
+  readonly address: Uint8Array;
+  readonly length: number;
 }
 
 /** Where the route came from. */
@@ -58,7 +64,7 @@ export function outbound(
   // a MED received is for our own AS (RFC 4271 §5.1.4); one that the policy sets goes out
   const before = external && origin.kind !== 'local' ? { ...route, med: undefined } : route;
   let after: PathAttributes = before;
-  if (rules.policy) {
+  if (rules.policy && !rules.policy.acceptsAll) {
     const verdict = rules.policy.apply({
       attributes: before,
       family: rules.family,
@@ -95,7 +101,10 @@ function standardCommunities(communities: readonly number[], rules: ExportRules)
   return [...kept, WellKnownCommunity.GracefulShutdown];
 }
 
-const isOurs = (nextHop: NextHop): boolean => nextHop.address.every((byte) => byte === 0);
+function isOurs({ address }: NextHop): boolean {
+  for (let i = 0; i < address.length; i++) if (address[i] !== 0) return false;
+  return true;
+}
 
 function announcedNextHop(nextHop: NextHop, byPolicy: boolean, rules: ExportRules): NextHop | undefined {
   const keep = byPolicy || rules.nextHop === 'unchanged' || (rules.nextHop === 'auto' && mayKeep(nextHop, rules));
@@ -109,7 +118,17 @@ function announcedNextHop(nextHop: NextHop, byPolicy: boolean, rules: ExportRule
 /** RFC 4271 §5.1.3: kept inside the AS, and to eBGP neighbours on the subnet that the next hop is on. */
 function mayKeep(nextHop: NextHop, rules: ExportRules): boolean {
   if (rules.kind === 'ibgp') return true;
-  return rules.sharedSubnet !== undefined && prefixContains(rules.sharedSubnet, addressFromBytes(nextHop.address));
+  return rules.sharedSubnet !== undefined && contains(rules.sharedSubnet, nextHop.address);
+}
+
+function contains({ address, length }: Subnet, bytes: Uint8Array): boolean {
+  if (address.length !== bytes.length) return false;
+  for (let i = 0; i < bytes.length; i++) {
+    const bits = Math.min(8, length - 8 * i);
+    if (bits <= 0) return true;
+    if (((address[i]! ^ bytes[i]!) & (0xff << (8 - bits))) !== 0) return false;
+  }
+  return true;
 }
 
 /** RFC 6996. */

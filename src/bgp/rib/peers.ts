@@ -1,4 +1,5 @@
 /** What the RIB remembers of each neighbour, and what follows from its configuration and session. */
+import { addressBytes, prefixAddress, prefixLength } from '../../net/mod.ts';
 import type { Family } from '../../net/mod.ts';
 import type { Member, UpdateGroup } from './group.ts';
 import type { ExportRules, RouteOrigin } from './outbound.ts';
@@ -95,7 +96,10 @@ export function exportRules(peer: Peer, family: Family, ownAs: number, clusterId
     clusterId,
     nextHop: settings.nextHop ?? 'auto',
     self: selfNextHop(family, session.localAddress, session.localLinkLocal, session.context),
-    sharedSubnet: config.sharedSubnet,
+    sharedSubnet: config.sharedSubnet && {
+      address: addressBytes(prefixAddress(config.sharedSubnet)),
+      length: prefixLength(config.sharedSubnet),
+    },
     removePrivateAs: config.removePrivateAs,
     strip: config.stripCommunities ?? {},
     policy: nothing ? rejectAll : settings.exportPolicy,

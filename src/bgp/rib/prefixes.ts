@@ -117,7 +117,8 @@ export class PrefixTable {
       keys[at + 2] = c;
       keys[at + 3] = d;
     }
-    if (++this.size * 2 > slots.length) this.rehash(slots.length * 2);
+    // by four: every step costs as much as inserting all there is
+    if (++this.size * 2 > slots.length) this.rehash(slots.length * 4);
     return index;
   }
 
@@ -151,7 +152,7 @@ export class PrefixTable {
       this.nextFree = 0;
     }
     let slots = this.slots.length;
-    while (slots > 32768 && this.size * 8 < slots) slots /= 2;
+    while (slots > 32768 && this.size * 16 < slots) slots /= 4;
     this.rehash(slots);
   }
 

@@ -36,6 +36,8 @@ export interface RoutePolicy {
   readonly perPrefix: boolean;
   /** Nothing passes: neighbours with it as export policy cost nothing. */
   readonly rejectsAll?: boolean;
+  /** Everything passes as it is: it need not be run. */
+  readonly acceptsAll?: boolean;
   apply(route: PolicyRoute): PolicyVerdict;
 }
 

@@ -12,6 +12,8 @@ const MAX_DEFER_MS = 50;
 /** Bytes a peer may write before the next one has its turn. */
 const WRITE_BUDGET = 1024 * 1024;
 
+const BACKGROUND_PAUSE_MS = 2;
+
 export interface Work {
   /** Decides a bounded share; whether there is more. */
   work(): boolean;
@@ -58,6 +60,14 @@ export class Scheduler {
 
   forget(writer: Writer): void {
     this.writers.delete(writer);
+  }
+
+  /** Runs the steps when there is nothing else to do, a few milliseconds apart. */
+  background(steps: Iterator<void>): void {
+    this.clock.after(BACKGROUND_PAUSE_MS, () => {
+      const busy = this.scheduled || this.workPending || this.writers.size > 0;
+      if (busy || !steps.next().done) this.background(steps);
+    });
   }
 
   private schedule(): void {
