@@ -2,7 +2,7 @@
  * Next hops in use and how they resolve (RFC 4271 §9.1.2.1). Attribute sets refer to them by a small number, so that the
  * decision reads reachability and metric from flat arrays and a change of the IGP touches the routes it concerns.
  */
-import { addressFromBytes } from '../../net/mod.ts';
+import { addressBytes, addressFromBytes, familyOf } from '../../net/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
 import { longer32, longer8 } from './columns.ts';
 import type { NextHopResolver, Resolution } from './types.ts';
@@ -23,18 +23,17 @@ export class NextHops {
     this.resolver = resolver;
   }
 
+  /** Takes a reference to an IPv4 next hop. */
+  acquire4(word: number): number {
+    const known = this.ipv4.get(word);
+    if (known === undefined) return this.acquire(Uint8Array.of(word >>> 24, word >>> 16, word >>> 8, word));
+    this.refs[known]!++;
+    return known;
+  }
+
   /** Takes a reference. All zeros stand for this speaker. */
   acquire(bytes: Uint8Array): number {
-    let word = 0;
-    if (bytes.length === 4) {
-      word = (bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!;
-      if (word === 0) return 0;
-      const known = this.ipv4.get(word);
-      if (known !== undefined) {
-        this.refs[known]!++;
-        return known;
-      }
-    } else if (bytes.every((byte) => byte === 0)) return 0;
+    if (bytes.every((byte) => byte === 0)) return 0;
     const address = addressFromBytes(bytes);
     let id = this.ids.get(address);
     if (id === undefined) {
@@ -43,7 +42,7 @@ export class NextHops {
       this.ids.set(address, id);
       this.addresses[id] = address;
       this.refs[id] = 0;
-      if (bytes.length === 4) this.ipv4.set(word, id);
+      if (bytes.length === 4) this.ipv4.set(wordOf(bytes), id);
       this.resolve(id);
     }
     this.refs[id]!++;
@@ -54,7 +53,7 @@ export class NextHops {
     if (id === 0 || --this.refs[id]! > 0) return;
     const address = this.addresses[id]!;
     this.ids.delete(address);
-    for (const [word, other] of this.ipv4) if (other === id) this.ipv4.delete(word);
+    if (familyOf(address) === 4) this.ipv4.delete(wordOf(addressBytes(address)));
     this.free.push(id);
   }
 
@@ -95,6 +94,8 @@ export class NextHops {
     this.metric = longer32(this.metric, this.metric.length * 2);
   }
 }
+
+const wordOf = (b: Uint8Array): number => ((b[0]! << 24) | (b[1]! << 16) | (b[2]! << 8) | b[3]!) >>> 0;
 
 /** For a speaker without a FIB: every next hop is as good as connected. */
 export const directResolver: NextHopResolver = {

@@ -118,15 +118,18 @@ function announcedNextHop(nextHop: NextHop, byPolicy: boolean, rules: ExportRule
 /** RFC 4271 §5.1.3: kept inside the AS, and to eBGP neighbours on the subnet that the next hop is on. */
 function mayKeep(nextHop: NextHop, rules: ExportRules): boolean {
   if (rules.kind === 'ibgp') return true;
-  return rules.sharedSubnet !== undefined && contains(rules.sharedSubnet, nextHop.address);
+  return rules.sharedSubnet !== undefined && sameFamilyContains(rules.sharedSubnet, nextHop.address);
 }
 
-function contains({ address, length }: Subnet, bytes: Uint8Array): boolean {
-  if (address.length !== bytes.length) return false;
-  for (let i = 0; i < bytes.length; i++) {
+const sameFamilyContains = (subnet: Subnet, address: Uint8Array): boolean =>
+  subnet.address.length === address.length && contains(subnet, address, 0);
+
+/** Whether the address at `at`, of the subnet's family, lies in it. */
+export function contains({ address, length }: Subnet, bytes: Uint8Array, at: number): boolean {
+  for (let i = 0; i < address.length; i++) {
     const bits = Math.min(8, length - 8 * i);
     if (bits <= 0) return true;
-    if (((address[i]! ^ bytes[i]!) & (0xff << (8 - bits))) !== 0) return false;
+    if (((address[i]! ^ bytes[at + i]!) & (0xff << (8 - bits))) !== 0) return false;
   }
   return true;
 }

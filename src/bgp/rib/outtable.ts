@@ -2,6 +2,7 @@
  * Adj-RIB-Out of an update group: for each prefix the attributes announced, already encoded. Those are interned, so that
  * a best path that changes into one that looks the same from outside announces nothing.
  */
+import { Writer } from '../../base/mod.ts';
 import type { Family } from '../../net/mod.ts';
 import { encodeAttributes } from '../wire/mod.ts';
 import type { AfiSafi, EncodedAttributes, PathAttributes } from '../wire/mod.ts';
@@ -9,12 +10,17 @@ import { BytePool } from './bytepool.ts';
 import { longer32 } from './columns.ts';
 import { mayExport, outbound } from './outbound.ts';
 import type { ExportRules, RouteOrigin } from './outbound.ts';
+import { PlainBlock } from './plain.ts';
+import { plainOutbound, plainRules } from './plain-outbound.ts';
 import type { AttributeSets } from './sets.ts';
 import type { FamilyTable } from './table.ts';
 
 export const refused = 0xffffffff;
 /** Room that at least one prefix needs beside the attributes: header, two lengths, MP_REACH header, longest prefix. */
 const messageOverhead = 19 + 4 + 4 + 21;
+
+const scratch = new Writer(4096);
+const block = new PlainBlock();
 
 export class OutTable {
   readonly family: Family;
@@ -37,6 +43,7 @@ export class OutTable {
   /** The default route we announce whatever the table holds. */
   readonly defaultIndex: number;
   private readonly maxMessage: number;
+  private readonly plain: boolean;
 
   constructor(
     table: FamilyTable,
@@ -53,6 +60,7 @@ export class OutTable {
     this.rules = rules;
     this.originOf = originOf;
     this.maxMessage = maxMessage;
+    this.plain = rules !== undefined && plainRules(rules);
     this.defaultIndex = rules?.defaultOriginate ? table.insertIndex((p) => p.insert(0, 0, 0, 0, 0)) : 0;
   }
 
@@ -160,6 +168,12 @@ export class OutTable {
     const peer = sets.peer[set]!;
     const origin = this.originOf(peer);
     if (!mayExport(sets.flags[set]!, origin, rules)) return refused;
+    if (this.plain && sets.scanPlain(set, block)) {
+      const octets = scratch.reset().u8(0); // no MP_REACH_NLRI
+      if (plainOutbound(block, origin, rules, sets.localPref[set]!, octets)) {
+        return this.internOctets(peer, octets.bytes, octets.length);
+      }
+    }
     const prefix = index === undefined ? undefined : this.table.prefixes.text(index);
     const attributes = outbound(sets.attributes(set), origin, rules, prefix);
     if (!attributes) return refused;
@@ -168,13 +182,17 @@ export class OutTable {
 
   private intern(peer: number, encoded: EncodedAttributes): number {
     const head = encoded.mpReach?.length ?? 0;
-    // RFC 8654 §4: what does not fit the largest message the neighbour takes is not announced to it
-    if (encoded.octets.length + head + messageOverhead > this.maxMessage) return refused;
     const all = new Uint8Array(1 + head + encoded.octets.length);
     all[0] = head;
     if (encoded.mpReach) all.set(encoded.mpReach, 1);
     all.set(encoded.octets, 1 + head);
-    const id = this.pool.intern(peer + 1, all, 0, all.length);
+    return this.internOctets(peer, all, all.length);
+  }
+
+  private internOctets(peer: number, bytes: Uint8Array, length: number): number {
+    // RFC 8654 §4: what does not fit the largest message the neighbour takes is not announced to it
+    if (length + messageOverhead > this.maxMessage) return refused;
+    const id = this.pool.intern(peer + 1, bytes, 0, length);
     if (id >= this.heads.length) {
       this.heads = longer32(this.heads, this.pool.capacity);
     }

@@ -20,6 +20,7 @@ import type { Family } from '../../net/mod.ts';
 import { longer16, longer32, longer8 } from './columns.ts';
 import { BytePool } from './bytepool.ts';
 import type { NextHops } from './nexthops.ts';
+import { PlainBlock } from './plain.ts';
 
 export const SetFlag = {
   Ebgp: 1,
@@ -53,15 +54,18 @@ export const importRejected = 0xffffffff;
 
 /** How the octets of a set are to be read: the properties of a session that `decodeAttributes` depends on. */
 const contexts: SessionContext[] = [];
+const fourOctet = 1;
+const internal = 2;
+const mixedNextHop = 4;
 for (let i = 0; i < 8; i++) {
   const both = new Set([IPV4_UNICAST, IPV6_UNICAST]);
   const none = new Set<typeof IPV4_UNICAST>();
   contexts.push({
-    fourOctetAs: (i & 1) !== 0,
+    fourOctetAs: (i & fourOctet) !== 0,
     extendedMessages: true,
-    peerType: i & 2 ? 'internal' : 'external',
+    peerType: i & internal ? 'internal' : 'external',
     families: both,
-    extendedNextHop: i & 4 ? both : none,
+    extendedNextHop: i & mixedNextHop ? both : none,
     addPathReceive: none,
     addPathSend: none,
   });
@@ -72,10 +76,27 @@ const madeContext = 15;
 /** The index that stands for this context in a set's tag. */
 export function contextIndex(context: SessionContext): number {
   return (
-    (context.fourOctetAs ? 1 : 0) |
-    (context.peerType === 'internal' ? 2 : 0) |
-    (context.extendedNextHop.has(IPV4_UNICAST) ? 4 : 0)
+    (context.fourOctetAs ? fourOctet : 0) |
+    (context.peerType === 'internal' ? internal : 0) |
+    (context.extendedNextHop.has(IPV4_UNICAST) ? mixedNextHop : 0)
   );
+}
+
+/** Beside the flags of sets. */
+const gracefulShutdown = 256;
+
+function communityFlag(community: number): number {
+  switch (community) {
+    case WellKnownCommunity.NoAdvertise:
+      return SetFlag.NoAdvertise;
+    case WellKnownCommunity.NoExport:
+    case WellKnownCommunity.NoExportSubconfed:
+      return SetFlag.NoExport;
+    case WellKnownCommunity.GracefulShutdown:
+      return gracefulShutdown;
+    default:
+      return 0;
+  }
 }
 
 const none: readonly AttributeFault[] = [];
@@ -101,6 +122,11 @@ export class AttributeSets {
   weight = new Uint32Array(64);
   /** The outcome of the import policy, when it does not look at prefixes. Holds a reference if it is another set. */
   imported = new Uint32Array(64);
+  private readonly plain = new PlainBlock();
+  private readonly summary = {
+    ...{ origin: 0, pathLength: 0, neighborAs: 0, loops: 0, community: 0, med: -1, localPref: -1, originatorId: -1 },
+    ...{ clusterLength: 0, ownCluster: false, nextHop: 0 },
+  };
   private readonly nextHops: NextHops;
   private readonly ownAs: number;
   private readonly routerIdSelf: number;
@@ -142,6 +168,12 @@ export class AttributeSets {
     const id = this.pool.intern(tagOf(from.id, context, source, family), bytes, start, end);
     this.discarded = none;
     if (!this.pool.created) return id;
+    if (family === 4 && (context & fourOctet) !== 0 && source === RouteSource.Nlri) {
+      if (this.plain.scan(bytes, start, end, (context & internal) === 0)) {
+        this.describePlain(id, from);
+        return id;
+      }
+    }
     const outcome = decodeAttributes(bytes, start, end, source, contexts[context]!);
     if (outcome.treatment === 'treat-as-withdraw' || outcome.treatment === 'session-reset') {
       this.pool.free(id);
@@ -175,6 +207,16 @@ export class AttributeSets {
       if (from.kind === 'local') this.own.set(id, withPref);
     }
     return id;
+  }
+
+  /** Scans the set's octets; false when they are not plain, so that `attributes` is the way to them. */
+  scanPlain(id: number, into: PlainBlock): boolean {
+    const tag = this.pool.tags[id]!;
+    const context = tag >>> 3;
+    if (sourceOf(tag) !== RouteSource.Nlri || (context & fourOctet) === 0 || this.own.has(id)) return false;
+    const start = this.pool.offsets[id]!;
+    const end = start + this.pool.lengths[id]!;
+    return into.scan(this.pool.arena, start, end, (context & internal) === 0);
   }
 
   /** Attributes of this speaker's own routes, whose next hop, all zeros, no message could carry. */
@@ -227,49 +269,91 @@ export class AttributeSets {
     this.unreferenced = [];
   }
 
-  /** Fills the columns; the one place where attributes become what the decision compares. */
   private describe(id: number, from: SetOrigin, attributes: PathAttributes, received: boolean): void {
-    if (this.pool.capacity > this.peer.length) this.grow();
     const { asPath, communities } = attributes;
-    let flags = from.kind === 'ebgp' ? SetFlag.Ebgp : from.kind === 'local' ? SetFlag.Local : 0;
-    let localPref = attributes.localPref ?? 100;
-    for (let i = 0; i < communities.length; i++) {
-      const community = communities[i]!;
-      if (community < 0xffff0000) continue;
-      if (community === WellKnownCommunity.NoAdvertise) flags |= SetFlag.NoAdvertise;
-      else if (community === WellKnownCommunity.NoExport || community === WellKnownCommunity.NoExportSubconfed) {
-        flags |= SetFlag.NoExport;
-      } else if (received && from.honorGracefulShutdown && community === WellKnownCommunity.GracefulShutdown) {
-        localPref = 0; // RFC 8326 §4.1
-      }
-    }
-    let length = 0;
-    let loops = 0;
+    const { summary } = this;
+    summary.community = 0;
+    for (let i = 0; i < communities.length; i++) summary.community |= communityFlag(communities[i]!);
+    summary.pathLength = 0;
+    summary.loops = 0;
     for (let i = 0; i < asPath.length; i++) {
       const segment = asPath[i]!;
-      length += segment.type === 1 ? 1 : segment.asns.length; // RFC 4271 §9.1.2.2 (a)
+      summary.pathLength += segment.type === 1 ? 1 : segment.asns.length; // RFC 4271 §9.1.2.2 (a)
       for (let j = 0; j < segment.asns.length; j++) {
-        if (segment.asns[j] === from.localAs || segment.asns[j] === this.ownAs) loops++;
+        if (segment.asns[j] === from.localAs || segment.asns[j] === this.ownAs) summary.loops++;
       }
     }
-    if (received && loops > from.allowAsIn) flags |= SetFlag.AsLoop;
-    if (received && from.kind === 'ibgp') {
-      if (attributes.originatorId === this.routerIdSelf || attributes.clusterList.includes(this.clusterId)) {
-        flags |= SetFlag.ReflectionLoop;
-      }
-    }
-    if (attributes.med !== undefined) flags |= SetFlag.HasMed;
     const first = asPath[0];
+    summary.neighborAs = first?.type === 2 ? first.asns[0]! : 0;
+    summary.origin = attributes.origin;
+    summary.med = attributes.med ?? -1;
+    summary.localPref = attributes.localPref ?? -1;
+    summary.originatorId = attributes.originatorId ?? -1;
+    summary.clusterLength = attributes.clusterList.length;
+    summary.ownCluster = attributes.clusterList.includes(this.clusterId);
+    summary.nextHop = this.nextHops.acquire(attributes.nextHop.address);
+    this.fill(id, from, received);
+  }
+
+  /** The same from a plain block. */
+  private describePlain(id: number, from: SetOrigin): void {
+    const { plain, summary } = this;
+    const { at, size } = plain;
+    summary.community = 0;
+    const communities = at[AttributeType.Communities]!;
+    if (communities !== 0) {
+      const end = communities + size[AttributeType.Communities]!;
+      for (let p = communities; p < end; p += 4) {
+        // the well-known ones all begin with 0xffff
+        if (plain.bytes[p] === 0xff) summary.community |= communityFlag(plain.u32(p));
+      }
+    }
+    summary.pathLength = plain.pathLength;
+    summary.loops = 0;
+    for (let i = 0; i < plain.pathLength; i++) {
+      const asn = plain.asn(i);
+      if (asn === from.localAs || asn === this.ownAs) summary.loops++;
+    }
+    summary.neighborAs = plain.pathLength === 0 ? 0 : plain.asn(0);
+    summary.origin = plain.bytes[at[AttributeType.Origin]!]!;
+    summary.med = plain.number(AttributeType.MultiExitDisc);
+    summary.localPref = plain.number(AttributeType.LocalPref);
+    summary.originatorId = plain.number(AttributeType.OriginatorId);
+    summary.clusterLength = 0;
+    summary.ownCluster = false;
+    const clusters = at[AttributeType.ClusterList]!;
+    if (clusters !== 0) {
+      summary.clusterLength = size[AttributeType.ClusterList]! / 4;
+      for (let i = 0; i < summary.clusterLength; i++)
+        summary.ownCluster ||= plain.u32(clusters + 4 * i) === this.clusterId;
+    }
+    summary.nextHop = this.nextHops.acquire4(plain.number(AttributeType.NextHop));
+    this.fill(id, from, true);
+  }
+
+  /** Fills the columns; the one place where attributes become what the decision compares. */
+  private fill(id: number, from: SetOrigin, received: boolean): void {
+    if (this.pool.capacity > this.peer.length) this.grow();
+    const { summary } = this;
+    let flags = from.kind === 'ebgp' ? SetFlag.Ebgp : from.kind === 'local' ? SetFlag.Local : 0;
+    flags |= summary.community & (SetFlag.NoAdvertise | SetFlag.NoExport);
+    if (received && summary.loops > from.allowAsIn) flags |= SetFlag.AsLoop;
+    if (received && from.kind === 'ibgp' && (summary.ownCluster || summary.originatorId === this.routerIdSelf)) {
+      flags |= SetFlag.ReflectionLoop;
+    }
+    if (summary.med >= 0) flags |= SetFlag.HasMed;
+    // RFC 8326 §4.1
+    const shutdown = received && from.honorGracefulShutdown && (summary.community & gracefulShutdown) !== 0;
     this.peer[id] = from.id;
     this.flags[id] = flags;
-    this.origin[id] = attributes.origin;
-    this.pathLength[id] = length;
-    this.clusterLength[id] = attributes.clusterList.length;
-    this.nextHop[id] = this.nextHops.acquire(attributes.nextHop.address);
-    this.localPref[id] = localPref;
-    this.med[id] = attributes.med ?? 0;
-    this.neighborAs[id] = first?.type === 2 ? first.asns[0]! : 0;
-    this.routerId[id] = attributes.originatorId ?? from.routerId;
+    this.origin[id] = summary.origin;
+    this.pathLength[id] = summary.pathLength;
+    this.clusterLength[id] = summary.clusterLength;
+    this.nextHop[id] = summary.nextHop;
+    this.localPref[id] = shutdown ? 0 : summary.localPref < 0 ? 100 : summary.localPref;
+    this.med[id] = summary.med < 0 ? 0 : summary.med;
+    this.neighborAs[id] = summary.neighborAs;
+    this.routerId[id] = summary.originatorId < 0 ? from.routerId : summary.originatorId;
     this.weight[id] = from.weight;
     this.imported[id] = importUnknown;
   }
