@@ -5,7 +5,7 @@ import { GodwitError, messageOf } from '../base/mod.ts';
 import {
   bringUp,
   bundledScenarios,
-  checkLab,
+  checkWithin,
   findLab,
   followLog,
   HOLD_COMMAND,
@@ -29,6 +29,9 @@ import { integerBetween, outputFormat, painter, print, show, table, tellError, w
 import type { OutputOptions } from './output.ts';
 
 const DEFAULT_SCENARIO = 'host-gw';
+
+/** Every agent was ready when the lab came up, but a node that came last may still be on its way to the others. */
+const SETTLE_MS = 5_000;
 
 /** How this program is called from where the user is: from a checkout through npx. */
 const program = Bun.main.startsWith('/$bunfs/') ? 'godwit' : 'npx godwit';
@@ -197,7 +200,7 @@ async function runScenario(nameOrFile: string, options: RunOptions): Promise<num
   await bringUp(layout, scenario, { tell, signal: stop, force, hold: true });
   try {
     tell('checking routes, pods and who reaches whom');
-    const report = await checkLab(findLab(layout.name));
+    const report = await checkWithin(findLab(layout.name), SETTLE_MS, stop);
     await show(options, report, () => `\n${viewReport(report)}`);
     if (options.check !== true && !stop.aborted) {
       console.error(`\n${invitation(layout.name, scenario)}`);
@@ -241,16 +244,9 @@ async function up(nameOrFile: string, options: { name?: string; detach?: boolean
 }
 
 async function check(name: string | undefined, options: OutputOptions & { wait: number }): Promise<number> {
-  const lab = findLab(name);
-  const end = performance.now() + options.wait * 1000;
-  for (;;) {
-    const report = await checkLab(lab);
-    if (report.ok || performance.now() >= end) {
-      await show(options, report, () => viewReport(report));
-      return report.ok ? 0 : 1;
-    }
-    await Bun.sleep(200);
-  }
+  const report = await checkWithin(findLab(name), options.wait * 1000);
+  await show(options, report, () => viewReport(report));
+  return report.ok ? 0 : 1;
 }
 
 async function routes(host: string | undefined, options: OutputOptions & { lab?: string }): Promise<number> {

@@ -2,7 +2,7 @@
  * Whether a lab is as its scenario demands: every machine's routes line by line, every pod's address, and who reaches
  * whom. What is wrong is said in sentences that name the hop.
  */
-import { messageOf } from '../base/mod.ts';
+import { messageOf, sleep } from '../base/mod.ts';
 import { openDatastore } from '../datastore/mod.ts';
 import { DEFAULT_NETWORK_PREFIX, parseLease, subnetsPrefix } from '../ipam/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
@@ -50,6 +50,16 @@ export interface CheckReport {
   readonly reachability: { readonly pairs: readonly PairReport[]; readonly passed: number; readonly total: number };
   /** What is wrong, most telling first; empty when nothing is. */
   readonly problems: readonly string[];
+}
+
+const AGAIN_MS = 200;
+
+/** Checks again until all is right, but no longer than this; gives the last report. */
+export async function checkWithin(lab: Lab, ms: number, signal?: AbortSignal): Promise<CheckReport> {
+  for (const end = performance.now() + ms; ; await sleep(AGAIN_MS, signal)) {
+    const report = await checkLab(lab);
+    if (report.ok || performance.now() >= end || signal?.aborted === true) return report;
+  }
 }
 
 export async function checkLab(lab: Lab): Promise<CheckReport> {

@@ -4,7 +4,7 @@
  */
 export { bundledScenarios, loadScenario } from './bundled.ts';
 export type { LoadedScenario } from './bundled.ts';
-export { checkLab } from './check.ts';
+export { checkWithin } from './check.ts';
 export type { CheckReport, NodeReport, PairReport, PodReport } from './check.ts';
 export { takeDown } from './down.ts';
 export { followLog, logOf, runIn } from './inside.ts';
