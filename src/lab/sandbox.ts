@@ -4,7 +4,7 @@
  * else in the lab knows. Outside there is one directory: the record of the holder, and the lock that every command shares
  * for its whole run, so that the holder does not leave while one is on its way in.
  */
-import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { GodwitError, sleep } from '../base/mod.ts';
 import { Rtnetlink, setLink } from '../netlink/mod.ts';
@@ -25,8 +25,18 @@ export const needsSandbox = (): boolean => process.getuid?.() !== 0;
 /** Runs this same command line inside the sandbox, with this terminal; gives its exit status. */
 export async function runInSandbox(args: readonly string[]): Promise<number> {
   using inside = await enterSandbox();
-  const enter = ['nsenter', '--preserve-credentials', '-U', '-m', '-n', '-t', String(inside.holder.pid)];
-  const command = [...enter, `--wd=${process.cwd()}`, '--', ...selfCommand(), ...args];
+  const enter = [
+    'nsenter',
+    '--preserve-credentials',
+    '-U',
+    '-m',
+    '-t',
+    String(inside.member),
+    `--wd=${process.cwd()}`,
+    '--',
+  ];
+  // the network namespace is only a place to be: every socket that matters is opened in one of a lab
+  const command = [...enter, 'unshare', '-n', '--', ...selfCommand(), ...args];
   const child = Bun.spawn(command, { stdio: ['inherit', 'inherit', 'inherit'] });
   // a terminal's Ctrl-C reaches the child by itself; it decides what that means
   process.on('SIGINT', () => {});
@@ -36,11 +46,12 @@ export async function runInSandbox(args: readonly string[]): Promise<number> {
 }
 
 class Inside implements Disposable {
-  readonly holder: ProcessId;
+  /** A process of the sandbox, to enter it by. */
+  readonly member: number;
   private readonly lock: Fd;
 
-  constructor(holder: ProcessId, lock: Fd) {
-    this.holder = holder;
+  constructor(member: number, lock: Fd) {
+    this.member = member;
     this.lock = lock;
   }
 
@@ -57,7 +68,8 @@ async function enterSandbox(): Promise<Inside> {
     const lock = lockIfThere(directory, 'shared');
     if (!lock) continue;
     const holder = readHolder(directory);
-    if (holder && isAlive(holder)) return new Inside(holder, lock);
+    const member = holder && (isAlive(holder) ? holder.pid : survivor(holder));
+    if (member !== undefined) return new Inside(member, lock);
     lock.close();
     await startHolder(directory);
   }
@@ -86,12 +98,34 @@ function lockIfThere(path: string, mode: 'shared' | 'exclusive'): Fd | undefined
   return undefined;
 }
 
-function readHolder(directory: string): ProcessId | undefined {
+interface Holder extends ProcessId {
+  /** Inode of its mount namespace. */
+  readonly mounts: number;
+}
+
+function readHolder(directory: string): Holder | undefined {
   try {
-    const [pid, started] = readFileSync(`${directory}/holder`, 'utf8').split(' ').map(Number);
-    return { pid: pid!, started: started! };
+    const [pid, started, mounts] = readFileSync(`${directory}/holder`, 'utf8').split(' ').map(Number);
+    return { pid: pid!, started: started!, mounts: mounts! };
   } catch {
     return undefined;
+  }
+}
+
+/** When the holder was killed, its sandbox lives on as long as a program of a lab does: one of those. */
+function survivor(holder: Holder): number | undefined {
+  for (const entry of readdirSync('/proc')) {
+    const pid = Number(entry);
+    if (Number.isInteger(pid) && mountsOf(pid) === holder.mounts) return pid;
+  }
+  return undefined;
+}
+
+function mountsOf(pid: number): number | undefined {
+  try {
+    return statSync(`/proc/${pid}/ns/mnt`).ino;
+  } catch {
+    return undefined; // it ended, or is somebody else's
   }
 }
 
@@ -106,7 +140,7 @@ async function startHolder(directory: string): Promise<void> {
   using lock = lockIfThere(gate, 'exclusive');
   if (!lock) return;
   const already = readHolder(directory);
-  if (already && isAlive(already)) return;
+  if (already && (isAlive(already) || survivor(already) !== undefined)) return;
   const [unshare, nsenter] = [Bun.which('unshare'), Bun.which('nsenter')];
   if (unshare === null || nsenter === null) {
     const hint = 'install util-linux, or run as root';
@@ -139,7 +173,7 @@ export async function holdSandbox(directory: string): Promise<void> {
   using netlink = new Rtnetlink();
   netlink.change((batch) => setLink(batch, netlink.link('lo')!.index, { up: true }, 'lo'));
   const { pid, started } = processId(process.pid)!;
-  writeFileSync(`${directory}/holder.new`, `${pid} ${started}`, { mode: 0o600 });
+  writeFileSync(`${directory}/holder.new`, `${pid} ${started} ${mountsOf(pid)}`, { mode: 0o600 });
   renameSync(`${directory}/holder.new`, `${directory}/holder`);
   for (;;) {
     await sleep(IDLE_CHECK_MS);

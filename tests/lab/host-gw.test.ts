@@ -132,7 +132,7 @@ describe.skipIf(!here)('host-gw', () => {
   });
 
   test('kill -9 while it comes up with its programs, then down', async () => {
-    for (const at of ['datastore:', 'godwit agent', 'ready', 'pod1:']) {
+    for (const at of ['  datastore:', ': godwit agent', ': ready', '  pod1:']) {
       const mine = labs.name(`k${at.replace(/[^a-z]/g, '').slice(0, 6)}`);
       const child = startCommand('lab', 'run', 'host-gw', '--name', mine);
       let seen = '';
@@ -143,7 +143,7 @@ describe.skipIf(!here)('host-gw', () => {
       }
       child.kill('SIGKILL');
       await child.exited;
-      expect(leftovers(mine)).not.toEqual([]);
+      expect(leftovers(mine), seen).not.toEqual([]);
       expect(await runCommand('lab', 'down', mine)).toMatchObject({ status: 0 });
       expect(leftovers(mine)).toEqual([]);
     }
