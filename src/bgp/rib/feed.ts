@@ -22,12 +22,18 @@ class FamilyFeed implements BestConsumer, IndexHolder {
     table.holders.add(this);
   }
 
-  needs(index: number): boolean {
-    return this.dirty.has(index);
+  sift(indexes: Uint32Array, count: number, needed: DirtySet): number {
+    if (this.dirty.size === 0) return count;
+    let free = 0;
+    for (let i = 0; i < count; i++) {
+      if (this.dirty.has(indexes[i]!)) needed.add(indexes[i]!);
+      else indexes[free++] = indexes[i]!;
+    }
+    return free;
   }
 
-  forget(index: number): void {
-    this.given.delete(index);
+  forget(indexes: Uint32Array, count: number): void {
+    for (let i = 0; i < count; i++) this.given.delete(indexes[i]!);
   }
 }
 

@@ -74,14 +74,22 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
     this.again();
   }
 
-  needs(index: number): boolean {
-    if (this.dirty.has(index) || this.out.get(index) !== 0) return true;
-    for (const member of this.lagging) if (member.lag?.dirty.has(index)) return true;
-    return false;
+  sift(indexes: Uint32Array, count: number, needed: DirtySet): number {
+    const { dirty, out, lagging } = this;
+    if (dirty.size === 0 && out.size === 0 && lagging.size === 0) return count;
+    let free = 0;
+    for (let i = 0; i < count; i++) {
+      const index = indexes[i]!;
+      let needs = dirty.has(index) || out.get(index) !== 0;
+      if (lagging.size > 0) for (const member of lagging) needs ||= member.lag!.dirty.has(index);
+      if (needs) needed.add(index);
+      else indexes[free++] = index;
+    }
+    return free;
   }
 
-  forget(index: number): void {
-    for (const member of this.lagging) member.lag?.held.delete(index);
+  forget(indexes: Uint32Array, count: number): void {
+    for (const { lag } of this.lagging) for (let i = 0; i < count; i++) lag!.held.delete(indexes[i]!);
   }
 
   // ------------------------------------------------------------------------------------------------------- members

@@ -415,31 +415,34 @@ class RibCore implements Rib {
   }
 
   work(): boolean {
+    let busy = false;
     for (const family of families) {
       const table = this.tables[family];
-      if (table.dirty.size > 0) table.decide();
+      if (table.dirty.size === 0) continue;
+      table.decide();
+      busy = true;
     }
-    if (this.tables[4].dirty.size === 0 && this.tables[6].dirty.size === 0) this.collect();
     if (!this.deferred) {
       for (const group of this.groups.values()) {
         if (group.dirty.size === 0 || group.blocked) continue;
         group.export();
+        busy = true;
         this.checkOut(group);
-        if (this.announcedWork || group.dirty.size === 0) {
-          for (const id of group.members.keys()) this.tellOutput(this.peers[id]!, group.table.family);
-        }
+        for (const id of group.members.keys()) this.tellOutput(this.peers[id]!, group.table.family);
       }
     }
     for (const feed of this.feeds) feed.tell();
-    const more = this.pending;
-    if (more) return true;
+    // cleaning up can wait until what was written is on its way
+    if (busy) return true;
     this.announcedWork = false;
+    this.collect();
     for (const family of families) this.tables[family].reclaim();
     return false;
   }
 
-  /** Frees attribute sets; every best path has been decided since the last input. */
+  /** Frees attribute sets, if every best path has been decided since the last input. */
   private collect(): void {
+    if (this.tables[4].dirty.size > 0 || this.tables[6].dirty.size > 0) return;
     this.sets.collect((set) => {
       for (const group of this.groups.values()) group.out.setGone(set);
     });

@@ -14,10 +14,13 @@ import type { AttributeSets } from './sets.ts';
 
 /** Something that remembers prefixes by their index. */
 export interface IndexHolder {
-  /** Whether it still needs the index, although the prefix has no path left. */
-  needs(index: number): boolean;
-  /** The index is about to be used for another prefix. */
-  forget(index: number): void;
+  /**
+   * Of the first `count` indexes, whose prefixes have no path left, moves those it does not need to the front and gives
+   * their number; the others go into `needed`.
+   */
+  sift(indexes: Uint32Array, count: number, needed: DirtySet): number;
+  /** These are about to be used for other prefixes. */
+  forget(indexes: Uint32Array, count: number): void;
 }
 
 /** Something that follows the best paths. */
@@ -321,16 +324,10 @@ export class FamilyTable {
       n += count;
     }
     let freed = 0;
-    for (let i = 0; i < n; i++) {
-      const index = candidates[i]!;
-      if (this.head[index] !== 0) continue;
-      let needed = false;
-      for (const holder of this.holders) needed ||= holder.needs(index);
-      if (needed) emptied.add(index);
-      else candidates[freed++] = index;
-    }
+    for (let i = 0; i < n; i++) if (this.head[candidates[i]!] === 0) candidates[freed++] = candidates[i]!;
+    for (const holder of this.holders) freed = holder.sift(candidates, freed, emptied);
     this.reclaimAt = emptied.size * 2;
-    for (const holder of this.holders) for (let i = 0; i < freed; i++) holder.forget(candidates[i]!);
+    for (const holder of this.holders) holder.forget(candidates, freed);
     this.prefixes.removeMany(candidates, freed);
   }
 
