@@ -133,7 +133,7 @@ policies: { small: [{ match: { prefixes: [0.0.0.0/0 ge 25] }, then: accept }] }
     daemons.get('a')!.kill('SIGHUP');
     await until('read again', () => neighbor('a').description === undefined);
     await until('the old policy holds', () => kernel('a') !== '');
-    expect(neighbor('a').since).toBe(since!);
+    expect(neighbor('a').since).toBe(since);
     writeFileSync(file('a'), 'routerId: nonsense\n');
     expect(() => godwit('a', 'reload')).toThrow('routerId: "nonsense" is not; allowed: a dotted IPv4 address');
     expect(() => run(bun, main, 'bgp', '--config', file('a'), '--check')).toThrow('as: is missing');

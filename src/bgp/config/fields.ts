@@ -6,6 +6,9 @@ import { z } from 'zod';
 import { parseAddress, parseAsn, parsePrefix } from '../../net/mod.ts';
 import type { Asn, IpAddress, Prefix } from '../../net/mod.ts';
 
+/** A configuration is parsed once: compiling the schema for it would take longer than parsing. */
+export const parseOptions = { jitless: true } as const;
+
 type Parse<T> = (value: unknown) => T | undefined;
 
 /** A value that `parse` takes; `allowed` completes the sentence "… is not allowed here; allowed: …". */
@@ -35,7 +38,7 @@ export function section<S extends z.ZodRawShape>(shape: S) {
 /** Several forms of one setting: `pick` looks at the value and names the schema it must then fit. */
 export function forms<S extends z.ZodType>(pick: (value: unknown) => S) {
   return z.unknown().transform((value, context): z.output<S> => {
-    const result = pick(value).safeParse(value);
+    const result = pick(value).safeParse(value, parseOptions);
     if (result.success) return result.data;
     for (const issue of result.error.issues) {
       context.addIssue({ code: 'custom', message: issue.message, path: [...issue.path] });

@@ -15,6 +15,7 @@ import {
   isMapping,
   list,
   named,
+  parseOptions,
   prefix,
   routerId,
   seconds,
@@ -117,7 +118,7 @@ type Raw = z.output<typeof schema>;
 
 /** One announced prefix, as in `networks`: for what comes over the control socket. */
 export function parseNetwork(value: unknown): Result<NetworkConfig, string> {
-  const parsed = network.safeParse(value);
+  const parsed = network.safeParse(value, parseOptions);
   if (parsed.success) return ok(parsed.data as NetworkConfig);
   return err(parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`).join('; '));
 }
@@ -129,7 +130,7 @@ export function configFrom(
   document: unknown,
   readPassword: (path: string) => string | undefined,
 ): { readonly config?: BgpConfig; readonly problems: readonly ConfigProblem[] } {
-  const parsed = schema.safeParse(document ?? {});
+  const parsed = schema.safeParse(document ?? {}, parseOptions);
   if (!parsed.success) {
     return { problems: parsed.error.issues.map((i) => ({ path: i.path, message: i.message })) };
   }

@@ -3,7 +3,7 @@
  * is left by a life that ended without goodbye: then this one starts as a graceful restart (RFC 4724 §4.1).
  */
 import { existsSync, rmSync } from 'node:fs';
-import { GodwitError, messageOf } from '../../base/mod.ts';
+import { GodwitError, messageOf, sleep } from '../../base/mod.ts';
 import type { Logger } from '../../base/mod.ts';
 import { diffConfig, loadConfig } from '../config/mod.ts';
 import type { BgpConfig } from '../config/mod.ts';
@@ -75,6 +75,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   let planned = false;
   const running = speaker.run(stop.signal);
   await Promise.race([speaker.ready, running]);
+  // neighbours that are near answer within this: their OPENs go out before anything else is made
+  await sleep(5, stop.signal);
   const control =
     config.control === undefined
       ? undefined

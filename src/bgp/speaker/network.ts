@@ -191,7 +191,7 @@ class DialAttempt implements Disposable {
         ...(options.device !== undefined && { device: options.device }),
         ...(options.password !== undefined && { md5Key: options.password }),
       });
-      this.look(0.5);
+      this.look(0);
     } catch (error) {
       // told later: whoever dials is not yet ready for the answer
       this.timer = this.clock.after(0, () => this.fail(messageOf(error)));
@@ -201,7 +201,7 @@ class DialAttempt implements Disposable {
   private look(delay: number): void {
     this.timer = this.clock.after(delay, () => {
       const state = connectionState(this.fd!);
-      if (state === 'pending') this.look(Math.min(delay * 2, 50));
+      if (state === 'pending') this.look(Math.min(delay * 2 + 0.5, 50));
       else if (state === 'connected') this.handOver();
       else this.fail(state.message);
     });
