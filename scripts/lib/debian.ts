@@ -16,6 +16,7 @@ export const testPackages: readonly { package: string; provides: string }[] = [
   { package: 'user-mode-linux', provides: '/usr/bin/linux.uml' },
   { package: 'kmod', provides: '/usr/sbin/insmod' },
   { package: 'netcat-openbsd', provides: '/usr/bin/nc' },
+  { package: 'containernetworking-plugins', provides: '/usr/lib/cni/bridge' },
 ];
 
 /**

@@ -2,25 +2,24 @@
  * The attachments of this node: address, record, interface, made together and taken away together. Memory leads; the
  * records on disk and the marks on the links are what it is rebuilt from after a restart.
  *
- * An ADD is: choose addresses, write a `pending` record, make the interface, write the record `attached`; all in one
- * synchronous stretch, so that no other request sees half of it. A DEL is: delete the interface, and when the kernel says
- * it is gone, remove the record and free the addresses. Killed at any point, the next start finds the record and finishes
- * the DEL or undoes the ADD.
+ * An ADD is: choose addresses, write the record, make the interface, mark it; all in one synchronous stretch, so that no
+ * other request sees half of it. A DEL is: delete the interface, and when the kernel says it is gone, remove the record and
+ * free the addresses. The mark on the link says that the ADD was finished. So after a kill at any point the next start
+ * has one rule: what has a record and a marked link is kept, what lacks one of them is made whole from the mark or removed.
  */
-import { createHash } from 'node:crypto';
-import { messageOf } from '../base/mod.ts';
-import type { Clock, Logger } from '../base/mod.ts';
+import { createHash, randomBytes } from 'node:crypto';
+import { messageOf, unreachable } from '../base/mod.ts';
+import type { Clock, Logger, Result } from '../base/mod.ts';
 import type { BridgeNetwork, PodSubnet } from '../desired/mod.ts';
 import { endpointOwner, Endpoints, formatMark, parseMark } from '../dataplane/mod.ts';
-import type { AttachError, Endpoint } from '../dataplane/mod.ts';
+import type { AttachError, BridgeLink, Endpoint } from '../dataplane/mod.ts';
 import { attachmentKey, AttachmentStore, isAssignable, nextAddress } from '../ipam/mod.ts';
 import type { Attachment } from '../ipam/mod.ts';
-import { familyOf, formatInterfaceAddress, hostPrefix, parseInterfaceAddress } from '../net/mod.ts';
+import { familyOf, formatInterfaceAddress, hostPrefix, macFromBytes, parseInterfaceAddress } from '../net/mod.ts';
 import { prefixLength } from '../net/mod.ts';
-import type { IpAddress, MacAddress, Prefix } from '../net/mod.ts';
+import type { Family, IpAddress, MacAddress, Prefix } from '../net/mod.ts';
 import type { KernelError, NetworkNamespace } from '../sys/mod.ts';
 import { CniError, codes } from './error.ts';
-import { namespaceIdentity } from './namespace.ts';
 
 export interface AttachRequest {
   readonly container: string;
@@ -41,8 +40,6 @@ interface Options {
   readonly stateDirectory: string;
   readonly log: Logger;
   readonly clock: Clock;
-  /** Changes with every boot of the machine. */
-  readonly boot: string;
   readonly onChange: () => void;
 }
 
@@ -55,9 +52,16 @@ const ownerOf = (a: { readonly container: string; readonly interface: string }):
 const kernelRefused = (error: KernelError): CniError =>
   new CniError(codes.kernel, 'the kernel refused a change', error.message);
 
-function endpointOf(attachment: Attachment, mac: MacAddress | undefined): Endpoint {
+function endpointOf(attachment: Attachment): Endpoint {
   const addresses = attachment.addresses.map(formatInterfaceAddress);
-  return { ...attachment, mac, mark: formatMark({ ...attachment, addresses }) };
+  return { ...attachment, mark: formatMark({ ...attachment, addresses }) };
+}
+
+/** Locally administered, unicast. */
+function randomMac(): MacAddress {
+  const bytes = randomBytes(6);
+  bytes[0] = (bytes[0]! & 0xfc) | 2;
+  return macFromBytes(bytes);
 }
 
 export class Attachments implements Disposable {
@@ -67,6 +71,8 @@ export class Attachments implements Disposable {
   private readonly byKey = new Map<string, Attachment>();
   /** Every address that may not be given, and whose it is. */
   private readonly owners = new Map<string, string>();
+  /** Where the search for the next address begins. */
+  private readonly lastGiven = new Map<Family, IpAddress>();
   /** Host interface names in use, and by which key. */
   private readonly names = new Map<string, string>();
   /** The last operation on a key: operations on one attachment go one after the other. */
@@ -105,7 +111,10 @@ export class Attachments implements Disposable {
     const key = keyOf(attachment);
     this.byKey.set(key, attachment);
     this.names.set(attachment.hostInterface, key);
-    for (const { address } of attachment.addresses) this.owners.set(address, key);
+    for (const { address } of attachment.addresses) {
+      this.owners.set(address, key);
+      this.lastGiven.set(familyOf(address), address);
+    }
   }
 
   private forget(attachment: Attachment): void {
@@ -132,23 +141,32 @@ export class Attachments implements Disposable {
       if (existing) {
         if (this.isWhole(existing, pod)) return existing;
         await this.release(existing);
-      } else if (this.endpoints.link(this.hostInterface(key))) {
-        await this.detach(this.hostInterface(key), request);
       }
       if (network.subnets.some((subnet) => this.next(subnet) === undefined)) await this.reclaim();
       // from the choice of the address to its being noted nothing is waited for
-      return this.make(this.choose(request, network), request, pod);
+      const bridge = this.readBridge(network);
+      return this.make(this.choose(request, network, pod, bridge), pod, bridge);
     });
   }
 
   private isWhole(attachment: Attachment, pod: NetworkNamespace): boolean {
     return (
-      attachment.namespaceIdentity === pod.identity &&
-      this.endpoints.inspect(pod, endpointOf(attachment, attachment.mac)).length === 0
+      attachment.namespaceIdentity === pod.identity && this.endpoints.inspect(pod, endpointOf(attachment)).length === 0
     );
   }
 
-  private choose(request: AttachRequest, network: BridgeNetwork): Attachment {
+  private readBridge(network: BridgeNetwork): BridgeLink {
+    const bridge = this.endpoints.bridge(network.bridge);
+    if (bridge) return bridge;
+    throw new CniError(codes.tryAgain, `bridge ${network.bridge} is not there`, 'the agent is setting up the node');
+  }
+
+  private choose(
+    request: AttachRequest,
+    network: BridgeNetwork,
+    pod: NetworkNamespace,
+    bridge: BridgeLink,
+  ): Attachment {
     const addresses: Attachment['addresses'] = [];
     for (const subnet of network.subnets) {
       const asked = request.addresses.filter((a) => familyOf(a) === familyOf(subnet.subnet));
@@ -161,14 +179,12 @@ export class Attachments implements Disposable {
     const orphan = request.addresses.find((a) => !addresses.some((given) => given.address === a));
     if (orphan !== undefined) throw new CniError(codes.noAddress, `${orphan} is not in a subnet of this node`);
     return {
-      ...{ format: 1, boot: this.options.boot, state: 'pending', createdAt: this.options.clock.wallNow() },
+      ...{ format: 1, createdAt: this.options.clock.wallNow() },
       ...{ network: request.network, container: request.container, interface: request.interface },
       hostInterface: this.hostInterface(keyOf(request)),
-      namespace: request.namespacePath,
-      namespaceIdentity: '',
-      bridge: network.bridge,
-      mtu: Math.min(network.mtu, request.mtu ?? network.mtu),
-      ...{ mac: NO_MAC, hostMac: NO_MAC, bridgeMac: NO_MAC },
+      ...{ namespace: request.namespacePath, namespaceIdentity: pod.identity },
+      ...{ bridge: network.bridge, mtu: Math.min(network.mtu, request.mtu ?? network.mtu) },
+      ...{ mac: request.mac ?? randomMac(), hostMac: randomMac(), bridgeMac: bridge.address ?? NO_MAC },
       addresses,
       routes: routesOf(addresses, request),
       ...(request.pod && { pod: request.pod }),
@@ -176,7 +192,7 @@ export class Attachments implements Disposable {
   }
 
   private next(subnet: PodSubnet): IpAddress | undefined {
-    return nextAddress(subnet, this.owners, this.store.lastGiven(familyOf(subnet.subnet)));
+    return nextAddress(subnet, this.owners, this.lastGiven.get(familyOf(subnet.subnet)));
   }
 
   private checkAsked(subnet: PodSubnet, address: IpAddress): IpAddress {
@@ -186,25 +202,22 @@ export class Attachments implements Disposable {
     throw new CniError(codes.noAddress, `${address} is not an address for pods of this node`, subnet.subnet);
   }
 
-  private async make(wanted: Attachment, request: AttachRequest, pod: NetworkNamespace): Promise<Attachment> {
-    const pending: Attachment = { ...wanted, namespaceIdentity: pod.identity };
-    this.remember(pending);
-    const failure = this.makeNow(pending, request, pod);
-    if (!(failure instanceof CniError)) return failure;
-    await this.undo(pending);
-    throw failure;
-  }
-
-  private makeNow(pending: Attachment, request: AttachRequest, pod: NetworkNamespace): Attachment | CniError {
-    const unwritable = this.save(pending);
-    if (unwritable) return unwritable;
-    const made = this.endpoints.attach(pod, endpointOf(pending, request.mac));
-    if (!made.ok) return describe(made.error, pending);
-    const attachment: Attachment = { ...pending, ...made.value, state: 'attached' };
-    const failure = this.save(attachment);
-    if (failure) return failure;
+  private async make(attachment: Attachment, pod: NetworkNamespace, bridge: BridgeLink): Promise<Attachment> {
     this.remember(attachment);
-    for (const { address } of attachment.addresses) this.store.noteGiven(familyOf(address), address);
+    try {
+      const failure = this.save(attachment);
+      if (failure) throw failure;
+      let made = this.endpoints.attach(pod, endpointOf(attachment), bridge);
+      if (!made.ok && made.error.type === 'host-interface-taken') {
+        // the remains of one whose record is lost
+        await this.detach(attachment.hostInterface, attachment);
+        made = this.endpoints.attach(pod, endpointOf(attachment), bridge);
+      }
+      if (!made.ok) throw describe(made.error, attachment);
+    } catch (error) {
+      await this.undo(attachment);
+      throw error;
+    }
     this.options.onChange();
     return attachment;
   }
@@ -219,11 +232,11 @@ export class Attachments implements Disposable {
   }
 
   /** After a failed ADD. When even this fails, the address stays taken and a DEL, GC or restart tries again. */
-  private async undo(pending: Attachment): Promise<void> {
+  private async undo(attachment: Attachment): Promise<void> {
     try {
-      await this.release(pending);
+      await this.release(attachment);
     } catch (error) {
-      const { container, hostInterface } = pending;
+      const { container, hostInterface } = attachment;
       this.options.log.warn({ container, hostInterface, error: messageOf(error) }, 'cannot undo a failed attachment');
     }
   }
@@ -256,7 +269,7 @@ export class Attachments implements Disposable {
 
   /** What differs from what ADD made, in words. */
   inspect(attachment: Attachment, pod: NetworkNamespace): string[] {
-    const faults = this.endpoints.inspect(pod, endpointOf(attachment, attachment.mac));
+    const faults = this.endpoints.inspect(pod, endpointOf(attachment));
     const { namespaceIdentity: made } = attachment;
     return made === '' || made === pod.identity ? faults : ['it was attached in another namespace', ...faults];
   }
@@ -273,36 +286,27 @@ export class Attachments implements Disposable {
       : new CniError(codes.notAvailable, 'the state directory cannot be written', unwritable);
   }
 
-  /** Whether its interface is gone and its namespace, too: nothing is left that could use the address. */
-  private isDead(attachment: Attachment): boolean {
-    const identity = namespaceIdentity(attachment.namespace);
-    if (identity !== undefined && identity === attachment.namespaceIdentity) return false;
-    return this.endpoints.link(attachment.hostInterface) === undefined;
-  }
-
-  /** Frees what pods left that died without a DEL. */
+  /** Frees what pods left that died without a DEL: without the interface nobody can use the address. */
   private async reclaim(): Promise<void> {
     for (const attachment of this.list()) {
-      if (attachment.state === 'attached' && this.isDead(attachment)) await this.release(attachment);
+      if (!this.endpoints.link(attachment.hostInterface)) await this.release(attachment);
     }
   }
 
   /** Brings memory, records and links together after a start. */
   async recover(): Promise<void> {
-    const { log, boot } = this.options;
+    const { log } = this.options;
     const { attachments, faults } = this.store.load();
     for (const { hostInterface, reason } of faults) {
       log.warn({ hostInterface, reason }, 'a record cannot be read; its interface, if there is one, tells what it was');
       this.store.remove(hostInterface);
     }
-    const stale: Attachment[] = [];
-    for (const attachment of attachments) {
-      this.remember(attachment);
-      const finished = attachment.boot === boot && attachment.state === 'attached';
-      if (!finished || this.isDead(attachment)) stale.push(attachment);
-    }
+    const marks = new Map(this.endpoints.marked().map((link) => [link.name, link]));
+    // the newest last: its address is where the search for the next one goes on
+    for (const attachment of attachments.toSorted((a, b) => a.createdAt - b.createdAt)) this.remember(attachment);
+    const stale = attachments.filter((a) => marks.get(a.hostInterface)?.alias.split(' ', 1)[0] !== ownerOf(a));
     for (const attachment of stale) await this.undo(attachment);
-    const rebuilt = this.endpoints.marked().filter((link) => !this.names.has(link.name));
+    const rebuilt = [...marks.values()].filter((link) => !this.names.has(link.name));
     for (const link of rebuilt) this.rebuild(link.name, link.alias, link.mtu);
     const counts = { attachments: this.byKey.size, dropped: stale.length, rebuilt: rebuilt.length };
     log.info(counts, 'attachments recovered');
@@ -317,7 +321,7 @@ export class Attachments implements Disposable {
       return;
     }
     const attachment: Attachment = {
-      ...{ format: 1, boot: this.options.boot, state: 'attached', createdAt: this.options.clock.wallNow() },
+      ...{ format: 1, createdAt: this.options.clock.wallNow() },
       ...{ network: mark.network, container: mark.container, interface: mark.interface, hostInterface },
       ...{ namespace: '', namespaceIdentity: '', bridge: '', mtu, mac: NO_MAC, hostMac: NO_MAC, bridgeMac: NO_MAC },
       addresses: addresses.flatMap((a) => (a ? [{ ...a, gateway: a.address, network: hostPrefix(a.address) }] : [])),
@@ -346,16 +350,15 @@ function routesOf(addresses: Attachment['addresses'], request: AttachRequest): A
   return routes;
 }
 
-function describe(error: AttachError, pending: Attachment): CniError {
-  if (error.type === 'no-bridge') {
-    return new CniError(
-      codes.tryAgain,
-      `bridge ${pending.bridge} is not there`,
-      'the agent is still setting up the node',
-    );
+function describe(error: AttachError, attachment: Attachment): CniError {
+  switch (error.type) {
+    case 'host-interface-taken':
+      return new CniError(codes.kernel, `a foreign interface ${attachment.hostInterface} is in the way`);
+    case 'interface-taken':
+      return new CniError(codes.interfaceTaken, `the container has an interface ${attachment.interface} already`);
+    case 'kernel':
+      return kernelRefused(error.error);
+    default:
+      return unreachable(error);
   }
-  if (error.type === 'interface-taken') {
-    return new CniError(codes.interfaceTaken, `the container has an interface ${pending.interface} already`);
-  }
-  return kernelRefused(error.error);
 }

@@ -1,50 +1,48 @@
 /** The pod's network namespace, as a path from the runtime. */
 import { statSync } from 'node:fs';
-import { isErrno, NetworkNamespace } from '../sys/mod.ts';
+import { NetworkNamespace } from '../sys/mod.ts';
 import { messageOf, printable } from '../base/mod.ts';
 import { CniError, codes } from './error.ts';
 
-/** Device and inode of a namespace file; undefined when it is not there. */
-export function namespaceIdentity(path: string): string | undefined {
+/** The namespaces no pod lives in: this thread's and the first process's. Device and inode. */
+const hostNamespaces = new Set<string>();
+let namespaceDevice = -1;
+
+function readHostNamespaces(): void {
+  const own = statSync('/proc/thread-self/ns/net');
+  hostNamespaces.add(`${own.dev}:${own.ino}`);
+  // files of namespaces lie on a file system of their own, whatever they are bound to
+  namespaceDevice = own.dev;
   try {
-    const { dev, ino } = statSync(path);
-    return `${dev}:${ino}`;
+    const first = statSync('/proc/1/ns/net');
+    hostNamespaces.add(`${first.dev}:${first.ino}`);
   } catch {
-    return undefined;
+    // not ours to look at; where the agent is the host's, its own namespace is the one that matters
   }
 }
-
-/** Files of namespaces lie on a file system of their own, whatever they are bound to. */
-const namespaceDevice = (): number => statSync('/proc/thread-self/ns/net').dev;
 
 /**
  * Opens it; throws CniError: code 4. The host's own namespace is refused: a runtime whose container has died may pass
  * /proc/PID/ns/net of a process that has that number now, and eth0 would be made, or deleted, on the host.
  */
 export function openPodNamespace(path: string): NetworkNamespace {
-  const shown = printable(path);
-  let device: number;
+  if (hostNamespaces.size === 0) readHostNamespaces();
+  const refuse = (what: string): CniError =>
+    new CniError(codes.invalidEnvironment, `CNI_NETNS ${printable(path)} ${what}`);
+  let namespace: NetworkNamespace;
   try {
-    // before opening: a FIFO would block, a device might act
-    device = statSync(path).dev;
+    // looked at before it is opened: a FIFO would block, a device might act
+    if (statSync(path).dev !== namespaceDevice) throw refuse('is not a namespace');
+    namespace = NetworkNamespace.open(path);
   } catch (error) {
-    throw new CniError(codes.invalidEnvironment, `CNI_NETNS ${shown} cannot be opened`, messageOf(error));
+    throw error instanceof CniError ? error : refuse(`cannot be opened: ${printable(messageOf(error))}`);
   }
-  if (device !== namespaceDevice()) {
-    throw new CniError(codes.invalidEnvironment, `CNI_NETNS ${shown} is not a namespace`);
-  }
-  const namespace = NetworkNamespace.open(path);
-  try {
-    const { identity } = namespace;
-    const hosts = ['/proc/thread-self/ns/net', '/proc/1/ns/net'].map(namespaceIdentity);
-    if (hosts.includes(identity)) {
-      throw new CniError(codes.invalidEnvironment, `CNI_NETNS ${shown} is the host's own network namespace`);
-    }
-    namespace.run(() => {});
-  } catch (error) {
-    namespace[Symbol.dispose]();
-    if (!isErrno(error)) throw error;
-    throw new CniError(codes.invalidEnvironment, `CNI_NETNS ${shown} is not a network namespace`, error.message);
-  }
-  return namespace;
+  const fault = !namespace.isNetwork
+    ? 'is a namespace of another kind'
+    : hostNamespaces.has(namespace.identity)
+      ? "is the host's own network namespace"
+      : undefined;
+  if (fault === undefined) return namespace;
+  namespace[Symbol.dispose]();
+  throw refuse(fault);
 }

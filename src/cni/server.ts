@@ -2,7 +2,7 @@
  * The agent's half: a unix socket that only root can open, one request a connection. It begins to listen at once and
  * answers when it has recovered; so no request of a runtime is lost over a restart, it waits.
  */
-import { chmodSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Socket, UnixSocketListener } from 'bun';
 import { GodwitError, messageOf, printable } from '../base/mod.ts';
@@ -34,8 +34,6 @@ export interface CniServerOptions {
   readonly clock: Clock;
   /** Called after an attachment came or went. */
   readonly onChange?: () => void;
-  /** What changes with every boot; default: the kernel's boot id. */
-  readonly boot?: string;
 }
 
 export interface CniServer {
@@ -54,8 +52,6 @@ interface Connection {
   asked: boolean;
   output: Uint8Array;
 }
-
-const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 
 export function createCniServer(options: CniServerOptions): CniServer {
   return new Server(options);
@@ -81,9 +77,9 @@ class Server implements CniServer {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { socketPath, stateDirectory, log, clock, onChange, boot } = this.options;
+    const { socketPath, stateDirectory, log, clock, onChange } = this.options;
     using attachments = new Attachments({
-      ...{ stateDirectory, log, clock, boot: boot ?? bootId(), onChange: onChange ?? (() => {}) },
+      ...{ stateDirectory, log, clock, onChange: onChange ?? (() => {}) },
     });
     this.held = attachments;
     const started = Promise.withResolvers<void>();

@@ -13,7 +13,8 @@ import type { KernelError, NetworkNamespace } from '../sys/mod.ts';
 
 /** Link groups that mean "being deleted"; one a slot, so that no slot deletes what another has marked. */
 const FIRST_DOOMED_GROUP = 0x67640000;
-const SLOTS = 3;
+/** The runtime's pool has as few threads as the machine has processors, and others wait for them, too. */
+const SLOTS = 2;
 const MAX_TOGETHER = 128;
 
 interface Removal {

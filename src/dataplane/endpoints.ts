@@ -5,8 +5,7 @@
  * The host's end carries a mark in its alias: `godwit:<container>/<interface> <network> <address>,…`. It tells our links
  * from others' and is the kernel's own copy of who owns which address, should the record on disk be lost.
  */
-import { isErrno, NetworkNamespace, writeSysctl } from '../sys/mod.ts';
-import type { KernelError } from '../sys/mod.ts';
+import { errno, KernelError, NetworkNamespace, writeSysctl } from '../sys/mod.ts';
 import type { Result } from '../base/mod.ts';
 import { err, ok } from '../base/mod.ts';
 import { familyOf, formatInterfaceAddress } from '../net/mod.ts';
@@ -23,7 +22,7 @@ import {
   setBridgePort,
   setLink,
 } from '../netlink/mod.ts';
-import type { KernelRoute, Link } from '../netlink/mod.ts';
+import type { Batch, KernelRoute, Link } from '../netlink/mod.ts';
 import { LinkRemover } from './endpoint-remover.ts';
 
 const LOOPBACK_INDEX = 1;
@@ -42,28 +41,24 @@ export interface Endpoint {
   readonly bridge: string;
   /** Bytes. */
   readonly mtu: number;
-  /** Absent: the kernel chooses one. */
-  readonly mac?: MacAddress | undefined;
+  /** The pod's end, and the host's: settled by us, so that no policy of the system's changes them. */
+  readonly mac: MacAddress;
+  readonly hostMac: MacAddress;
   readonly addresses: readonly InterfaceAddress[];
   readonly routes: readonly EndpointRoute[];
   /** The alias of the host's end. */
   readonly mark: string;
 }
 
-export interface AttachedEndpoint {
-  readonly mac: MacAddress;
-  readonly hostMac: MacAddress;
-  readonly bridgeMac: MacAddress;
-}
+/** The bridge as it was found. */
+export type BridgeLink = Link;
 
 export type AttachError =
-  /** The bridge is missing: the node is not set up yet. */
-  | { readonly type: 'no-bridge' }
+  /** A link of the host's end's name is there already. */
+  | { readonly type: 'host-interface-taken' }
   /** The pod has an interface of that name already. */
   | { readonly type: 'interface-taken' }
   | { readonly type: 'kernel'; readonly error: KernelError };
-
-const NO_MAC = '00:00:00:00:00:00' as MacAddress;
 
 function podRoute(route: EndpointRoute, index: number): KernelRoute {
   // as a person or a runtime's other plugins would add it; the pod's table is not ours to mark
@@ -91,56 +86,42 @@ export class Endpoints implements Disposable {
     return this.host.link(name);
   }
 
+  /** The bridge of that name, to attach to. */
+  bridge(name: string): BridgeLink | undefined {
+    const link = this.host.link(name);
+    return link?.kind === 'bridge' ? link : undefined;
+  }
+
   /**
-   * Makes the endpoint, all of it before it returns. On failure what was made may be left behind in part: the caller
-   * calls `detach`, as it must after a crash, too.
+   * Makes the endpoint, all of it before it returns; the mark is the last thing that is made, so a link that has it is
+   * whole. On failure what was made may be left behind in part: the caller calls `detach`, as it must after a crash, too.
    */
-  attach(pod: NetworkNamespace, endpoint: Endpoint): Result<AttachedEndpoint, AttachError> {
-    const bridge = this.host.link(endpoint.bridge);
-    if (bridge?.kind !== 'bridge') return err({ type: 'no-bridge' });
+  attach(pod: NetworkNamespace, endpoint: Endpoint, bridge: BridgeLink): Result<void, AttachError> {
     try {
       using inside = Rtnetlink.in(pod);
-      if (inside.link(endpoint.interface)) return err({ type: 'interface-taken' });
-      const hostLink = this.makePair(pod, bridge, endpoint);
-      const podLink = inside.link(endpoint.interface);
-      if (!podLink) throw new Error(`${endpoint.interface} is not in the pod after it was made there`);
+      const link = this.makePair(pod, bridge, endpoint);
       if (endpoint.addresses.some((a) => familyOf(a.address) === 6)) enableIPv6(pod, endpoint.interface);
-      inside.change((batch) => {
-        setLink(batch, LOOPBACK_INDEX, { up: true }, 'lo');
-        setLink(batch, podLink.index, { up: true }, endpoint.interface);
-        for (const address of endpoint.addresses) {
-          // the address was given by us: nobody else has it, and duplicate detection would delay it by a second
-          addAddress(batch, podLink.index, address, familyOf(address.address) === 6 ? { flags: IFA_F.NODAD } : {});
-        }
-        for (const route of endpoint.routes) addRoute(batch, podRoute(route, podLink.index), 'replace');
+      inside.change((batch) => configure(batch, link.link, endpoint));
+      this.host.change((batch) => {
+        // a pod that reaches itself through a service address needs its frames back on the port they came from
+        setBridgePort(batch, link.index, { hairpin: true });
+        setLink(batch, link.index, { alias: endpoint.mark }, endpoint.hostInterface);
       });
-      return ok({
-        mac: podLink.address ?? NO_MAC,
-        hostMac: hostLink.address ?? NO_MAC,
-        bridgeMac: bridge.address ?? NO_MAC,
-      });
+      return ok(undefined);
     } catch (error) {
-      if (isErrno(error)) return err({ type: 'kernel', error });
-      throw error;
+      if (!(error instanceof KernelError)) throw error;
+      if (error.errno !== errno.EEXIST) return err({ type: 'kernel', error });
+      return err({ type: this.host.link(endpoint.hostInterface) ? 'host-interface-taken' : 'interface-taken' });
     }
   }
 
-  private makePair(pod: NetworkNamespace, bridge: Link, endpoint: Endpoint): Link {
-    const { hostInterface: name, mtu, mac } = endpoint;
-    const peer = {
-      name: endpoint.interface,
-      namespace: pod.descriptor,
-      mtu,
-      ...(mac !== undefined && { address: mac }),
-    };
-    this.host.change((batch) => addLink(batch, { kind: 'veth', name, mtu, master: bridge.index, up: true, peer }));
+  private makePair(pod: NetworkNamespace, bridge: BridgeLink, endpoint: Endpoint): Link {
+    const { hostInterface: name, mtu, mac, hostMac } = endpoint;
+    const peer = { name: endpoint.interface, namespace: pod.descriptor, mtu, address: mac };
+    const port = { kind: 'veth', name, mtu, address: hostMac, master: bridge.index, up: true, peer } as const;
+    this.host.change((batch) => addLink(batch, port));
     const link = this.host.link(name);
     if (!link) throw new Error(`${name} is not here after it was made`);
-    this.host.change((batch) => {
-      setLink(batch, link.index, { alias: endpoint.mark }, name);
-      // a pod that reaches itself through a service address needs its frames back on the port they came from
-      setBridgePort(batch, link.index, { hairpin: true });
-    });
     return link;
   }
 
@@ -173,7 +154,7 @@ export class Endpoints implements Disposable {
     if (!podLink) return [...faults, `interface ${endpoint.interface} is missing in the pod`];
     if (!isUp(podLink)) faults.push(`${podLink.name} is down`);
     if (podLink.mtu !== endpoint.mtu) faults.push(`${podLink.name} has MTU ${podLink.mtu}, not ${endpoint.mtu}`);
-    if (endpoint.mac !== undefined && podLink.address !== endpoint.mac) {
+    if (podLink.address !== endpoint.mac) {
       faults.push(`${podLink.name} has address ${podLink.address}, not ${endpoint.mac}`);
     }
     return [...faults, ...missingAddresses(inside, podLink, endpoint), ...missingRoutes(inside, podLink, endpoint)];
@@ -183,6 +164,17 @@ export class Endpoints implements Disposable {
     this.remover[Symbol.dispose]();
     this.host[Symbol.dispose]();
   }
+}
+
+/** The pod's end; `index` is its number there. */
+function configure(batch: Batch, index: number, endpoint: Endpoint): void {
+  setLink(batch, LOOPBACK_INDEX, { up: true }, 'lo');
+  setLink(batch, index, { up: true }, endpoint.interface);
+  for (const address of endpoint.addresses) {
+    // the address was given by us: nobody else has it, and duplicate detection would delay it by a second
+    addAddress(batch, index, address, familyOf(address.address) === 6 ? { flags: IFA_F.NODAD } : {});
+  }
+  for (const route of endpoint.routes) addRoute(batch, podRoute(route, index), 'replace');
 }
 
 /** Runtimes may switch IPv6 off in new namespaces; and a pod takes its routes from us, not from a neighbour's advertisement. */

@@ -1,15 +1,14 @@
 /**
- * The attachments of this node on disk: one JSON file each, named after the host's end of the veth pair, replaced by
- * rename. They describe kernel objects, which a reboot takes away; so a record holds good for one boot, and what must
- * survive is a killed process, not a lost page cache: nothing is waited for to reach the disk. What a power failure tears
- * is from another boot and is dropped.
+ * The attachments of this node on disk: one JSON file each, named after the host's end of the veth pair and written before
+ * the pair is made. They describe kernel objects and mean nothing without them: a record whose link is not there, marked,
+ * is dropped at the next start. So what must survive is a killed process, not a lost page cache (a power failure takes the
+ * links away, too), and nothing is waited for to reach the disk.
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, printable } from '../base/mod.ts';
 import { parseAddress, parseMac, parsePrefix } from '../net/mod.ts';
-import type { Family, IpAddress } from '../net/mod.ts';
 
 const address = z.string().transform((text, context) => {
   const parsed = parseAddress(text);
@@ -33,10 +32,6 @@ const mac = z.string().transform((text, context) => {
 const attachmentSchema = z.readonly(
   z.object({
     format: z.literal(1),
-    /** The boot it was made in; of another boot nothing is left. */
-    boot: z.string(),
-    /** `pending` while its interface is being made. */
-    state: z.enum(['pending', 'attached']),
     /** Name of the CNI network; empty when the record was rebuilt from a link that does not tell. */
     network: z.string(),
     container: z.string().min(1),
@@ -72,13 +67,11 @@ export interface LoadedAttachments {
 
 export class AttachmentStore {
   private readonly directory: string;
-  private readonly last = new Map<Family, IpAddress>();
 
   /** Makes the directory (0700) when it is missing; throws what the file system says. */
   constructor(stateDirectory: string) {
     this.directory = join(stateDirectory, 'attachments');
     mkdirSync(this.directory, { recursive: true, mode: 0o700 });
-    this.readLast();
   }
 
   private path(hostInterface: string): string {
@@ -129,32 +122,6 @@ export class AttachmentStore {
       return true;
     } catch {
       return false;
-    }
-  }
-
-  /** The address given last, where the next search begins. */
-  lastGiven(family: Family): IpAddress | undefined {
-    return this.last.get(family);
-  }
-
-  /** Kept on disk as well as possible: losing it costs only the rest an address has before it is given again. */
-  noteGiven(family: Family, given: IpAddress): void {
-    this.last.set(family, given);
-    try {
-      writeFileSync(join(this.directory, `last-${family}`), given, { mode: 0o600 });
-    } catch {
-      // a full disk has already refused the attachment, or will
-    }
-  }
-
-  private readLast(): void {
-    for (const family of [4, 6] as const) {
-      try {
-        const given = parseAddress(readFileSync(join(this.directory, `last-${family}`), 'utf8'));
-        if (given !== undefined) this.last.set(family, given);
-      } catch {
-        // none given yet
-      }
     }
   }
 

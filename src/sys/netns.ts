@@ -9,6 +9,8 @@ import type { Fd } from './fd.ts';
 import { check, cstring, NR, syscall } from './syscall.ts';
 
 const CLONE_NEWNET = 0x40000000;
+/** ioctl: which kind of namespace a descriptor is; gives its CLONE_NEW flag. */
+const NS_GET_NSTYPE = 0xb703;
 const MS_BIND = 4096;
 const MNT_DETACH = 2;
 
@@ -41,6 +43,11 @@ export class NetworkNamespace implements Disposable {
   get identity(): string {
     const { dev, ino } = statSync(`/proc/self/fd/${this.fd.number}`);
     return `${dev}:${ino}`;
+  }
+
+  /** Whether it is a network namespace at all, and not one of another kind or some other file. */
+  get isNetwork(): boolean {
+    return syscall(NR.ioctl, this.fd.number, NS_GET_NSTYPE) === CLONE_NEWNET;
   }
 
   /** Makes this thread enter it for good. */

@@ -37,7 +37,7 @@ describe.skipIf(!here)('CNI verbs', () => {
   test('ADD makes the interface Flannel would make, in both families, and DEL takes it all away', async () => {
     const p = pod();
     const added = await runPlugin('ADD', p.call());
-    expect(added.status).toBe(0);
+    expect(added).toMatchObject({ status: 0 });
     const [v4, v6] = added.json.ips!;
     expect(v4).toEqual({ interface: 2, address: '10.244.1.2/24', gateway: '10.244.1.1' });
     expect(v6).toEqual({ interface: 2, address: 'fd00:10:244:1::2/64', gateway: 'fd00:10:244:1::1' });
@@ -234,7 +234,7 @@ describe.skipIf(!here)('CNI verbs', () => {
   test('an interface name that the container has already is refused, and nothing is left', async () => {
     const p = pod();
     spaces.run(p.short, 'ip', 'link', 'add', 'eth0', 'type', 'bridge');
-    expect((await runPlugin('ADD', p.call())).json.code).toBe(103);
+    expect((await runPlugin('ADD', p.call())).json).toMatchObject({ code: 103 });
     expect(node.server!.attachments()).toEqual([]);
     expect(hostLinks()).toEqual(['lo', 'cni0']);
   });
