@@ -9,7 +9,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { messageOf, unreachable } from '../base/mod.ts';
-import type { Clock, Logger, Result } from '../base/mod.ts';
+import type { Clock, Logger } from '../base/mod.ts';
 import type { BridgeNetwork, PodSubnet } from '../desired/mod.ts';
 import { endpointOwner, Endpoints, formatMark, parseMark } from '../dataplane/mod.ts';
 import type { AttachError, BridgeLink, Endpoint } from '../dataplane/mod.ts';
