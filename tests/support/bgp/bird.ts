@@ -136,6 +136,7 @@ export class Bird implements Router {
     const tuples = (name: string) =>
       [...(field(name) ?? '').matchAll(/\(([^)]*)\)/g)].map((m) => m[1]!.replaceAll(/\s*,\s*/g, ':'));
     const localPref = field('local_pref');
+    const originatorId = field('originator_id');
     return {
       prefix,
       nextHop: field('next_hop')?.split(' ')[0] ?? '',
@@ -143,6 +144,8 @@ export class Bird implements Router {
       communities: tuples('community'),
       large: tuples('large_community'),
       ...(localPref !== undefined && { localPref: Number(localPref) }),
+      ...(originatorId !== undefined && { originatorId }),
+      clusterList: (field('cluster_list') ?? '').split(' ').filter(Boolean),
     };
   }
 

@@ -28,7 +28,7 @@ function familyLines(spec: RouterSpec, family: FamilyName): string[] {
       lines.push(`  no neighbor ${n.address} activate`);
       continue;
     }
-    lines.push(`  neighbor ${n.address} activate`, `  neighbor ${n.address} soft-reconfiguration inbound`);
+    lines.push(`  neighbor ${n.address} activate`);
     if (n.client) lines.push(`  neighbor ${n.address} route-reflector-client`);
     if (n.maxPrefix !== undefined) lines.push(`  neighbor ${n.address} maximum-prefix ${n.maxPrefix}`);
   }
@@ -83,6 +83,8 @@ interface FrrPath {
   readonly community?: { readonly list?: readonly string[] };
   readonly largeCommunity?: { readonly list?: readonly string[] };
   readonly locPrf?: number;
+  readonly originatorId?: string;
+  readonly clusterList?: { readonly list?: readonly string[] };
 }
 
 export class Frr implements Router {
@@ -172,6 +174,8 @@ export class Frr implements Router {
       communities: best.community?.list ?? [],
       large: best.largeCommunity?.list ?? [],
       ...(best.locPrf !== undefined && { localPref: best.locPrf }),
+      ...(best.originatorId !== undefined && { originatorId: best.originatorId }),
+      clusterList: best.clusterList?.list ?? [],
     };
   }
 

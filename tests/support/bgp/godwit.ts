@@ -121,6 +121,8 @@ export class Godwit implements Router {
       communities: best.communities ?? [],
       large: best.largeCommunities ?? [],
       ...(best.localPref !== undefined && { localPref: best.localPref }),
+      ...(best.originatorId !== undefined && { originatorId: best.originatorId }),
+      clusterList: best.clusterList ?? [],
     };
   }
 

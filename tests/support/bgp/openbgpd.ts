@@ -7,12 +7,11 @@ import { familiesOf, familyOfAddress, type HeldRoute, type Router, type RouterSp
 export const openbgpdPrograms = ['/usr/sbin/bgpd', '/usr/sbin/bgpctl'];
 
 export function openbgpdConfig(spec: RouterSpec, socket: string): string {
-  const neighbors = spec.neighbors.map((n, i) => {
+  const neighbors = spec.neighbors.map((n) => {
     const families = familiesOf(n);
     return [
       `neighbor ${n.address} {`,
       `  remote-as ${n.asn}`,
-      `  descr "n${i}"`,
       `  local-address ${familyOfAddress(n.address) === 'ipv6' ? spec.address6 : spec.address4}`,
       `  holdtime ${n.holdTime ?? 90}`,
       `  announce IPv4 ${families.includes('ipv4') ? 'unicast' : 'none'}`,
@@ -91,10 +90,9 @@ export class OpenBgpd implements Router {
   }
 
   established(address: string): boolean {
-    const all = this.bgpctl('show', 'neighbor') as
-      | { neighbors?: readonly { remote_addr?: string; state?: string }[] }
-      | undefined;
-    return all?.neighbors?.some((n) => n.remote_addr === address && n.state === 'Established') ?? false;
+    // not the JSON: a shutdown text in it that is not ASCII makes it unreadable
+    const summary = this.daemon.ask('bgpctl', '-s', this.daemon.file('ctl'), 'show', 'summary', 'terse') ?? '';
+    return summary.split('\n').some((line) => line.startsWith(`${address} `) && line.endsWith(' Established'));
   }
 
   route(prefix: string): HeldRoute | undefined {

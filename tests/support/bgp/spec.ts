@@ -51,6 +51,9 @@ export interface HeldRoute {
   readonly communities: readonly string[];
   readonly large: readonly string[];
   readonly localPref?: number;
+  /** RFC 4456; only BIRD, FRR and Godwit say. */
+  readonly originatorId?: string;
+  readonly clusterList?: readonly string[];
 }
 
 /** A running daemon. */
