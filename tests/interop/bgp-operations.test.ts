@@ -94,16 +94,16 @@ const refreshes: Record<string, { refresh(pair: Pair): unknown; updates(pair: Pa
   },
 };
 
-for (const [name, { refresh, updates }] of Object.entries(refreshes)) {
+for (const [name, refresher] of Object.entries(refreshes)) {
   describe.skipIf(!here(name))(`${name}, route refresh`, () => {
     test('Godwit sends its routes again when asked', async () => {
       await using pair = await Pair.start(kindOf(name), ebgp);
       await pair.established();
       await pair.route(pair.peer, '10.1.0.0/24');
-      const before = updates(pair);
+      const before = refresher.updates(pair);
       expect(before).toBeGreaterThan(0);
-      refresh(pair);
-      await pair.until('updates come again', () => updates(pair) > before);
+      refresher.refresh(pair);
+      await pair.until('updates come again', () => refresher.updates(pair) > before);
       expect(await pair.peer.route('10.1.0.0/24')).toBeDefined();
       expect(await pair.peer.established(G.address4)).toBe(true);
     });
