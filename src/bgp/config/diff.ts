@@ -67,9 +67,17 @@ function changedPolicies(before: BgpConfig, after: BgpConfig): Set<string> {
   return changed;
 }
 
-function compare(before: PeerSettings, after: PeerSettings, policies: ReadonlySet<string>): NeighborChange {
-  const hard: string[] = [];
-  const mild: string[] = [];
+interface Around {
+  /** Policies that mean something else now. */
+  readonly policies: ReadonlySet<string>;
+  /** Settings of the whole speaker that end every session, or concern the routes of every one. */
+  readonly reset: readonly string[];
+  readonly soft: readonly string[];
+}
+
+function compare(before: PeerSettings, after: PeerSettings, { policies, reset, soft: mildly }: Around): NeighborChange {
+  const hard: string[] = [...reset];
+  const mild: string[] = [...mildly];
   const keys = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof PeerSettings>;
   for (const key of keys) {
     if (same(before[key], after[key])) continue;
@@ -96,8 +104,7 @@ function compareAll<T extends NeighborConfig | DynamicRange>(
   before: readonly T[],
   after: readonly T[],
   keyOf: (item: T) => string,
-  policies: ReadonlySet<string>,
-  resetAll: readonly string[],
+  around: Around,
 ): Map<string, NeighborChange> {
   const old = new Map(before.map((item) => [keyOf(item), item]));
   const changes = new Map<string, NeighborChange>();
@@ -105,8 +112,7 @@ function compareAll<T extends NeighborConfig | DynamicRange>(
     const was = old.get(keyOf(item));
     old.delete(keyOf(item));
     if (!was) changes.set(keyOf(item), { what: 'added' });
-    else if (resetAll.length > 0) changes.set(keyOf(item), { what: 'reset', because: resetAll });
-    else changes.set(keyOf(item), compare(was, item, policies));
+    else changes.set(keyOf(item), compare(was, item, around));
   }
   for (const key of old.keys()) changes.set(key, { what: 'removed' });
   return changes;
@@ -115,12 +121,16 @@ function compareAll<T extends NeighborConfig | DynamicRange>(
 export function diffConfig(before: BgpConfig, after: BgpConfig): ConfigDiff {
   const global = (['routerId', 'asn', 'clusterId'] as const).filter((key) => before[key] !== after[key]);
   const reset = [...global, ...(same(before.gracefulRestart, after.gracefulRestart) ? [] : ['gracefulRestart'])];
-  const policies = changedPolicies(before, after);
+  const around: Around = {
+    policies: changedPolicies(before, after),
+    reset,
+    soft: before.ebgpRequiresPolicy === after.ebgpRequiresPolicy ? [] : ['ebgpRequiresPolicy'],
+  };
   const old = new Map(before.networks.map((n) => [n.prefix, n]));
   const now = new Map(after.networks.map((n) => [n.prefix, n]));
   return {
-    neighbors: compareAll(before.neighbors, after.neighbors, (n) => n.address, policies, reset),
-    dynamic: compareAll(before.dynamic, after.dynamic, (d) => d.range, policies, reset),
+    neighbors: compareAll(before.neighbors, after.neighbors, (n) => n.address, around),
+    dynamic: compareAll(before.dynamic, after.dynamic, (d) => d.range, around),
     networks: {
       added: [...now.keys()].filter((p) => !old.has(p)),
       removed: [...old.keys()].filter((p) => !now.has(p)),
@@ -128,10 +138,7 @@ export function diffConfig(before: BgpConfig, after: BgpConfig): ConfigDiff {
     },
     global,
     listeners: !same(before.listen, after.listen),
-    needsRestart: [
-      ...global,
-      ...(['control', 'fib', 'decision', 'ebgpRequiresPolicy'] as const).filter((k) => !same(before[k], after[k])),
-    ],
+    needsRestart: [...global, ...(['control', 'fib', 'decision'] as const).filter((k) => !same(before[k], after[k]))],
   };
 }
 
