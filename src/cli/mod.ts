@@ -8,6 +8,7 @@ interface Group {
   load(): Promise<{ register(command: Command): void }>;
 }
 
+const resources = () => import('./resources.ts');
 const groups: Readonly<Record<string, Group>> = {
   lab: {
     description: 'Clusters in network namespaces of this machine: bring up, check, look around, take down.',
@@ -16,6 +17,14 @@ const groups: Readonly<Record<string, Group>> = {
   agent: { description: 'The node agent.', load: () => import('./agent.ts') },
   bgp: { description: 'The BGP speaker, alone or talked to.', load: () => import('./bgp.ts') },
   store: { description: 'The embedded datastore.', load: () => import('./store.ts') },
+  get: { description: 'Show resources: pools, nodes, peers …', load: resources },
+  create: { description: 'Make resources from files.', load: resources },
+  apply: { description: 'Make or change resources from files.', load: resources },
+  replace: { description: 'Change resources that exist.', load: resources },
+  patch: { description: 'Change fields of a resource.', load: resources },
+  delete: { description: 'Delete resources.', load: resources },
+  validate: { description: 'Judge files of resources; no datastore is needed.', load: resources },
+  ipam: { description: 'Addresses: who has which, what leaks, and the rules.', load: () => import('./ipam.ts') },
   node: { description: 'This node: its address, its agent’s status and routes.', load: () => import('./node.ts') },
 };
 
