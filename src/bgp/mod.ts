@@ -10,6 +10,7 @@
  * | `fsm`     | the session machine of RFC 4271 §8: events in, actions out              | no                |
  * | `policy`  | import and export policies                                              | no                |
  * | `rib`     | tables, best path, update groups: bytes of UPDATEs in, bytes out        | no                |
+ * | `fib`     | best paths to routes of this node, next hops through the node's routes  | no                |
  * | `config`  | YAML to a checked configuration, the difference of two                  | reads files       |
  * | `speaker` | sockets, timers, turns; carries out what the pure parts decide          | yes               |
  * | `control` | the daemon: control socket, status, metrics, reload                     | yes               |
