@@ -3,10 +3,13 @@
  * not HTTP/2, not gRPC or not a known method is answered as gRPC has it, and costs nobody else anything.
  */
 import * as http2 from 'node:http2';
-import type { Server, Socket } from 'node:net';
+import * as net from 'node:net';
+import { Duplex } from 'node:stream';
+import * as tls from 'node:tls';
 import { messageOf } from '../../base/mod.ts';
 import type { Logger } from '../../base/mod.ts';
 import type { MessageType } from '../wire/protobuf.ts';
+import { AuthorityMender } from './authority.ts';
 import { Deframer, frame, GrpcError, grpcStatus } from '../wire/grpc.ts';
 
 /** A two-way stream as a handler sees it. */
@@ -127,11 +130,53 @@ export interface ServerTls {
   readonly ca?: Buffer | undefined;
 }
 
+function secureServer({ cert, key, ca }: ServerTls, accept: (socket: net.Socket) => void): net.Server {
+  const clients = ca ? { ca, requestCert: true, rejectUnauthorized: true } : {};
+  return tls.createServer({ cert, key, minVersion: 'TLSv1.2', ALPNProtocols: ['h2'], ...clients }, (socket) => {
+    if (socket.alpnProtocol === 'h2' && (!ca || socket.authorized)) accept(socket);
+    else socket.destroy();
+  });
+}
+
+/** A connection as the HTTP/2 library gets to see it: with `:authority` mended. */
+class MendedSocket extends Duplex {
+  private readonly socket: net.Socket;
+
+  constructor(socket: net.Socket) {
+    super();
+    this.socket = socket;
+    const mender = new AuthorityMender();
+    socket.on('data', (chunk: Buffer) => {
+      const mended = mender.push(chunk);
+      if (mended.length > 0 && !this.push(mended)) socket.pause();
+    });
+    socket.on('end', () => this.push(null));
+    socket.on('close', () => this.destroy());
+  }
+
+  override _read(): void {
+    this.socket.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.socket.write(chunk, done);
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.socket.end(done);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.socket.destroy();
+    done(error);
+  }
+}
+
 export class GrpcServer {
   private readonly handlers: ReadonlyMap<string, Handler>;
   private readonly log: Logger;
-  private readonly servers: Server[] = [];
-  private readonly sockets = new Set<Socket>();
+  private readonly servers: net.Server[] = [];
+  private readonly sockets = new Set<net.Socket>();
 
   constructor(handlers: ReadonlyMap<string, Handler>, log: Logger) {
     this.handlers = handlers;
@@ -139,30 +184,22 @@ export class GrpcServer {
   }
 
   /** Rejects with what the system says when the address cannot be had. */
-  listen(address: { path: string } | { host: string; port: number }, tls?: ServerTls): Promise<void> {
-    const server = tls
-      ? http2.createSecureServer({
-          cert: tls.cert,
-          key: tls.key,
-          minVersion: 'TLSv1.2',
-          ...(tls.ca && { ca: tls.ca, requestCert: true, rejectUnauthorized: true }),
-        })
-      : http2.createServer();
-    server.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => {
-      this.serve(stream, headers);
-    });
+  listen(address: { path: string } | { host: string; port: number }, certificates?: ServerTls): Promise<void> {
     // one client's broken session or handshake is that client's trouble
     const trouble = (error: unknown) => this.log.debug({ reason: messageOf(error) }, 'a client connection failed');
-    server.on('sessionError', trouble);
+    const sessions = http2.createServer();
+    sessions.on('stream', (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => {
+      this.serve(stream, headers);
+    });
+    sessions.on('sessionError', trouble);
+    const accept = (socket: net.Socket): void => {
+      this.sockets.add(socket);
+      socket.on('error', trouble);
+      socket.once('close', () => this.sockets.delete(socket));
+      sessions.emit('connection', new MendedSocket(socket));
+    };
+    const server = certificates ? secureServer(certificates, accept) : net.createServer({ noDelay: true }, accept);
     server.on('tlsClientError', trouble);
-    server.on('clientError', trouble);
-    for (const event of ['connection', 'secureConnection']) {
-      server.on(event, (socket: Socket) => {
-        this.sockets.add(socket);
-        socket.on('error', trouble);
-        socket.once('close', () => this.sockets.delete(socket));
-      });
-    }
     this.servers.push(server);
     return new Promise((resolve, reject) => {
       server.once('error', reject);
