@@ -68,7 +68,7 @@ export class Engine implements Disposable {
     this.memberId = this.identity('member-id');
     const [revision, compacted] = [
       Number(this.disk.number('revision') ?? 1),
-      Number(this.disk.number('compacted') ?? 0),
+      Number(this.disk.number('compacted') ?? -1),
     ];
     // leases first: keys are attached to them. Each has its full time again, as after a change of leader in etcd
     const now = this.clock.now();
@@ -262,7 +262,7 @@ export class Engine implements Disposable {
       marks.push({ at: this.clock.now(), revision: mvcc.revision });
       let target = mvcc.historyLength > MAX_HISTORY ? mvcc.revision - MAX_HISTORY / 2 : 0;
       while (marks.length > 0 && marks[0]!.at <= this.clock.now() - retentionMs) target = marks.shift()!.revision;
-      if (target > mvcc.compacted && target <= mvcc.revision) this.compact(target);
+      if (target > 0 && target > mvcc.compacted) this.compact(target);
       this.historyTimer = this.clock.after(retentionMs / 12, look);
     };
     look();

@@ -41,14 +41,14 @@ export class Mvcc {
   /** All versions of the revisions from `compacted` on, in order. */
   private log: Version[] = [];
   private current: Revision = 1;
-  private oldest: Revision = 0;
+  private oldest: Revision = -1;
   private uncommitted: Version[] = [];
 
   get revision(): Revision {
     return this.current;
   }
 
-  /** History before this revision is gone; 0 when nothing was compacted yet. */
+  /** History before this revision is gone; -1 when nothing was compacted yet. */
   get compacted(): Revision {
     return this.oldest;
   }
@@ -69,7 +69,7 @@ export class Mvcc {
     }
     this.keys = [...this.histories.keys()].sort();
     this.current = Math.max(this.current, revision, 1);
-    return compacted > 0 ? this.compact(compacted) : [];
+    return compacted >= 0 ? this.compact(compacted) : [];
   }
 
   /** The live versions in a range, in key order, as of a revision (of now, with what is uncommitted, by default). */
@@ -91,22 +91,20 @@ export class Mvcc {
   at(key: Key, revision: Revision = Infinity): Version | undefined {
     const history = this.histories.get(key);
     if (!history) return undefined;
-    for (let i = history.length - 1; i >= 0; i--) {
-      const version = history[i]!;
-      if (version.revision <= revision) return isDeletion(version) ? undefined : version;
+    let [low, high] = [0, history.length];
+    if (history[high - 1]!.revision <= revision) low = high; // the usual question: what is it now
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (history[middle]!.revision <= revision) low = middle + 1;
+      else high = middle;
     }
-    return undefined;
+    const version = history[low - 1];
+    return version && !isDeletion(version) ? version : undefined;
   }
 
-  /** What a version replaced; undefined when it created the key, or when that is compacted away. */
+  /** What the key was before the revision of this version; undefined when it was not, or when that is compacted away. */
   before(version: Version): Version | undefined {
-    const history = this.histories.get(version.key) ?? [];
-    for (let i = history.length - 1; i > 0; i--) {
-      if (history[i] !== version) continue;
-      const previous = history[i - 1]!;
-      return isDeletion(previous) ? undefined : previous;
-    }
-    return undefined;
+    return version.revision > this.oldest ? this.at(version.key, version.revision - 1) : undefined;
   }
 
   put(key: Key, value: Uint8Array, lease: string): Version {

@@ -1,5 +1,4 @@
 /** A range request: filters, order, limit, as etcd has them. */
-import type { Revision } from '../datastore.ts';
 import * as m from '../wire/messages.ts';
 import type { Outgoing } from '../wire/protobuf.ts';
 import { etcdErrors } from './errors.ts';
@@ -12,10 +11,8 @@ export function rangeOf(request: { readonly key: Uint8Array; readonly rangeEnd: 
   return toRange(request.key, request.rangeEnd);
 }
 
-export function selectRange(mvcc: Mvcc, request: m.RangeRequest, current: Revision): Outgoing<typeof m.rangeResponse> {
-  const range = rangeOf(request);
-  if (request.revision > current) throw etcdErrors.futureRevision();
-  if (request.revision > 0 && request.revision < mvcc.compacted) throw etcdErrors.compacted();
+/** `request.revision` must be one that is there. */
+export function selectRange(mvcc: Mvcc, range: KeyRange, request: m.RangeRequest): Outgoing<typeof m.rangeResponse> {
   const revision = request.revision > 0 ? request.revision : Infinity;
   let count = 0;
   let versions: Version[] = [];

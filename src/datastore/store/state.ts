@@ -8,7 +8,7 @@ import type { Decoded, Outgoing } from '../wire/protobuf.ts';
 import { etcdErrors } from './errors.ts';
 import { Leases } from './leases.ts';
 import type { StoredLease } from './leases.ts';
-import { Mvcc } from './mvcc.ts';
+import { inRange, Mvcc } from './mvcc.ts';
 import type { Key, KeyRange, Version } from './mvcc.ts';
 import { compareHolds, toKeyValue, toRange } from './values.ts';
 import { rangeOf, selectRange } from './range.ts';
@@ -38,10 +38,14 @@ export class State {
   readonly leases = new Leases();
 
   range(request: m.RangeRequest): Response<typeof m.rangeResponse> {
-    return selectRange(this.mvcc, request, this.mvcc.revision);
+    const range = rangeOf(request);
+    this.checkRevision(request.revision);
+    return selectRange(this.mvcc, range, request);
   }
 
   put(request: m.PutRequest): Outcome<Response<typeof m.putResponse>> {
+    checkPut(request);
+    this.checkLease(request.lease);
     return this.atomically(() => this.applyPut(request));
   }
 
@@ -54,6 +58,9 @@ export class State {
     const branches = new Map<m.TxnRequest, boolean>();
     // all conditions, also of transactions within, are judged before anything is written
     this.decide(request, branches);
+    // and everything that can be refused is, in etcd's order: all puts, then all reads
+    this.eachChosen(request, branches, ({ put }) => put && this.resolvePut(put));
+    this.eachChosen(request, branches, ({ range }) => range && this.checkRevision(range.revision));
     return this.atomically(() => this.applyTxn(request, branches));
   }
 
@@ -138,13 +145,38 @@ export class State {
     this.leases.move(key, before?.lease ?? '0', '0');
   }
 
-  private applyPut(request: m.PutRequest): Response<typeof m.putResponse> {
-    checkPut(request);
-    const key = toRange(request.key).key;
+  /** The key, what it holds now and the lease it will hang on; throws what etcd refuses a put for. */
+  private resolvePut(request: m.PutRequest): { key: Key; before: Version | undefined; lease: string } {
+    const { key } = toRange(request.key);
     const before = this.mvcc.at(key);
     if ((request.ignoreValue || request.ignoreLease) && !before) throw etcdErrors.keyNotFound();
-    const lease = request.ignoreLease ? before!.lease : request.lease;
-    if (lease !== '0' && !this.leases.get(lease)) throw etcdErrors.leaseNotFound();
+    this.checkLease(request.lease);
+    return { key, before, lease: request.ignoreLease ? before!.lease : request.lease };
+  }
+
+  private checkLease(id: string): void {
+    if (id !== '0' && !this.leases.get(id)) throw etcdErrors.leaseNotFound();
+  }
+
+  private checkRevision(revision: Revision): void {
+    if (revision > this.mvcc.revision) throw etcdErrors.futureRevision();
+    if (revision > 0 && revision < this.mvcc.compacted) throw etcdErrors.compacted();
+  }
+
+  /** Calls `look` for each operation of the branches that will run. */
+  private eachChosen(
+    request: m.TxnRequest,
+    branches: ReadonlyMap<m.TxnRequest, boolean>,
+    look: (op: m.RequestOp) => void,
+  ): void {
+    for (const op of branches.get(request) ? request.success : request.failure) {
+      if (op.txn) this.eachChosen(op.txn, branches, look);
+      else look(op);
+    }
+  }
+
+  private applyPut(request: m.PutRequest): Response<typeof m.putResponse> {
+    const { key, before, lease } = this.resolvePut(request);
     // received bytes are views of a network buffer
     const value = request.ignoreValue ? before!.value : new Uint8Array(request.value);
     this.mvcc.put(key, value, lease);
@@ -177,7 +209,7 @@ export class State {
   ): Response<typeof m.txnResponse> {
     const succeeded = branches.get(request)!;
     const responses = (succeeded ? request.success : request.failure).map((op): m.OutgoingResponseOp => {
-      if (op.range) return { range: selectRange(this.mvcc, op.range, this.mvcc.revision) };
+      if (op.range) return { range: selectRange(this.mvcc, rangeOf(op.range), op.range) };
       if (op.put) return { put: this.applyPut(op.put) };
       if (op.deleteRange) return { deleteRange: this.applyDelete(op.deleteRange) };
       if (op.txn) return { txn: this.applyTxn(op.txn, branches) };
@@ -217,33 +249,27 @@ function checkTxnOps(request: m.TxnRequest): void {
   }
 }
 
+/**
+ * etcd's rule, in etcd's order: a key may not be put twice, nor put where this level, or a transaction within that comes
+ * earlier, deletes. The branches of one transaction may put the same key, as only one of them runs.
+ */
 function writesOf(ops: readonly m.RequestOp[]): Writes {
   const writes: Writes = { puts: new Set(), deletes: [] };
-  // deletions first: a key that is deleted and put in one transaction counts as written twice, in either order
-  for (const op of ops) if (op.deleteRange) writes.deletes.push(rangeOf(op.deleteRange));
-  for (const op of ops) {
-    if (op.put) addPut(writes, toRange(op.put.key).key);
-    if (!op.txn) continue;
-    // of a transaction within, either branch may run: each must go with what is outside, not with the other
-    const inner = [writesOf(op.txn.success), writesOf(op.txn.failure)];
-    const innerPuts = new Set(inner.flatMap(({ puts }) => [...puts]));
-    const innerDeletes = inner.flatMap(({ deletes }) => deletes);
-    for (const put of writes.puts) refuseDeleted(innerDeletes, put);
-    for (const put of innerPuts) addPut(writes, put);
-    writes.deletes.push(...innerDeletes);
+  for (const { deleteRange } of ops) if (deleteRange) writes.deletes.push(rangeOf(deleteRange));
+  for (const { txn } of ops) {
+    if (!txn) continue;
+    const [success, failure] = [writesOf(txn.success), writesOf(txn.failure)];
+    for (const key of success.puts) addPut(writes, key);
+    for (const key of failure.puts) if (!success.puts.has(key)) addPut(writes, key);
+    writes.deletes.push(...success.deletes, ...failure.deletes);
   }
+  for (const { put } of ops) if (put) addPut(writes, toRange(put.key).key);
   return writes;
 }
 
-function addPut(writes: Writes, key: Key): void {
-  if (writes.puts.has(key)) throw etcdErrors.duplicateKey();
-  refuseDeleted(writes.deletes, key);
-  writes.puts.add(key);
-}
-
-function refuseDeleted(deletes: readonly KeyRange[], key: Key): void {
-  for (const { key: first, end } of deletes) {
-    if (end === undefined ? key === first : key >= first && (end === null || key < end))
-      throw etcdErrors.duplicateKey();
-  }
+function addPut({ puts, deletes }: Writes, key: Key): void {
+  // a deletion without end is not looked at, in etcd neither
+  const deleted = deletes.some((range) => range.end !== null && inRange(range, key));
+  if (puts.has(key) || deleted) throw etcdErrors.duplicateKey();
+  puts.add(key);
 }
