@@ -5,7 +5,7 @@ import { parse } from 'yaml';
 import { Agent, agentOptions, flagOf, optionNames, environmentOf, parseConfig } from '../agent/mod.ts';
 import type { AgentConfig, ConfigSources } from '../agent/mod.ts';
 import { createLogger, GodwitError, messageOf, printable } from '../base/mod.ts';
-import { print } from './output.ts';
+import { print, say } from './output.ts';
 
 /** Adds every option of the agent, and `--config`. */
 export function withAgentOptions(command: Command): Command {
@@ -26,7 +26,7 @@ export function readAgentConfig(flags: Readonly<Record<string, unknown>>): Agent
   const config = parseConfig({ flags: known, environment: process.env, ...(file && { file }) });
   if (config.ok) return config.value;
   const [head, ...faults] = config.error.message.split('\n');
-  for (const fault of faults) console.error(`godwit: ${printable(fault.trim(), 1000)}`);
+  for (const fault of faults) say(`godwit: ${printable(fault.trim(), 1000)}`);
   throw new GodwitError('config', head!.replace(/:$/, ''));
 }
 

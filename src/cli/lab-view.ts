@@ -1,5 +1,6 @@
 /** What `godwit lab check` shows people. */
 import type { CheckReport, LabSummary, NodeReport, PairReport } from '../lab/mod.ts';
+import { ROUTE_PROTOCOL } from '../dataplane/mod.ts';
 import { painter, table, terminalWidth } from './output.ts';
 import type { Cell, Row } from './output.ts';
 
@@ -7,6 +8,9 @@ export function viewReport(report: CheckReport): string {
   const paint = painter();
   const { passed, total } = report.reachability;
   const parts = [viewNodes(report.nodes)];
+  if (report.nodes.some(({ subnet }) => subnet !== undefined)) {
+    parts[0] += `\n${paint('dim', `proto ${ROUTE_PROTOCOL} marks the routes godwit made`)}`;
+  }
   if (report.pods.length > 0) {
     const rows = report.pods.map(({ name, host, address }): Row => [
       name,
@@ -23,7 +27,7 @@ export function viewReport(report: CheckReport): string {
 }
 
 /** Each node with its routes, as `ip route` prints them; what the scenario demands and is not there stands among them. */
-export function viewNodes(nodes: readonly NodeReport[]): string {
+function viewNodes(nodes: readonly NodeReport[]): string {
   const paint = painter();
   return nodes
     .map(({ name, role, addresses, subnet, routes, missing }) => {

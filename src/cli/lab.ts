@@ -25,7 +25,7 @@ import {
 } from '../lab/mod.ts';
 import type { LoadedScenario } from '../lab/mod.ts';
 import { viewLabs, viewReport } from './lab-view.ts';
-import { integerBetween, outputFormat, painter, print, show, table, tellError, withOutput } from './output.ts';
+import { integerBetween, outputFormat, painter, print, say, show, table, tellError, withOutput } from './output.ts';
 import type { OutputOptions } from './output.ts';
 
 const DEFAULT_SCENARIO = 'host-gw';
@@ -126,7 +126,7 @@ function progress(): (line: string) => void {
   const paint = painter(process.stderr);
   return (line) => {
     const time = `${((performance.now() - start) / 1000).toFixed(2).padStart(6)} s`;
-    console.error(`${paint('dim', time)}  ${line}`);
+    say(`${paint('dim', time)}  ${line}`);
   };
 }
 
@@ -203,7 +203,7 @@ async function runScenario(nameOrFile: string, options: RunOptions): Promise<num
     const report = await checkWithin(findLab(layout.name), SETTLE_MS, stop);
     await show(options, report, () => `\n${viewReport(report)}`);
     if (options.check !== true && !stop.aborted) {
-      console.error(`\n${invitation(layout.name, scenario)}`);
+      say(`\n${invitation(layout.name, scenario)}`);
       await untilAborted(stop);
     }
     return report.ok ? 0 : 1;
@@ -216,13 +216,13 @@ async function runScenario(nameOrFile: string, options: RunOptions): Promise<num
 
 /** What to try, with names of this lab. */
 function invitation(name: string, { topology }: LoadedScenario): string {
-  const someone = topology.pods[0]?.name ?? topology.machines[0]?.name ?? 'NODE';
-  return [
-    'The lab is up until you press Ctrl-C. From another terminal:',
-    `  ${program} lab exec ${someone} -- sh`,
-    `  ${program} lab routes`,
-    `  ${program} lab check ${name}`,
-  ].join('\n');
+  const inside = topology.pods[0]?.name ?? topology.machines[0]?.name ?? 'NODE';
+  const rows = [
+    [`  ${program} lab exec ${inside} -- sh`, `a shell inside ${inside}`],
+    [`  ${program} lab routes`, 'every routing table as it is now'],
+    [`  ${program} lab check ${name}`, 'all of the above once more'],
+  ];
+  return `The lab is up until you press Ctrl-C. From another terminal:\n${table([], rows)}`;
 }
 
 async function up(nameOrFile: string, options: { name?: string; detach?: boolean }): Promise<number> {
@@ -233,10 +233,10 @@ async function up(nameOrFile: string, options: { name?: string; detach?: boolean
   const hold = options.detach !== true;
   await bringUp(layout, scenario, { tell, signal: stop, force, hold });
   if (!hold) {
-    console.error(`${layout.name} is up; take it down with: ${program} lab down ${layout.name}`);
+    say(`${layout.name} is up; take it down with: ${program} lab down ${layout.name}`);
     return 0;
   }
-  console.error(`\n${invitation(layout.name, scenario)}`);
+  say(`\n${invitation(layout.name, scenario)}`);
   await untilAborted(stop);
   await takeDown(layout, { force, tell });
   tell('down');
@@ -292,20 +292,20 @@ async function logs(host: string, options: { lab?: string; lines?: number; follo
 
 async function down(name: string | undefined, options: { all?: boolean; now?: boolean }): Promise<number> {
   const names = options.all === true ? listLabs() : [name ?? onlyLab()];
-  const { force } = stopSignals(() => console.error('going on; once more: without waiting'));
+  const { force } = stopSignals(() => say('going on; once more: without waiting'));
   let failed = 0;
   for (const lab of names) {
     const grace = options.now === true ? { graceMs: 0 } : {};
     try {
-      await takeDown(new LabLayout(lab), { force, ...grace, tell: (line) => console.error(line) });
-      console.error(`${lab} is down`);
+      await takeDown(new LabLayout(lab), { force, ...grace, tell: (line) => say(line) });
+      say(`${lab} is down`);
     } catch (error) {
       if (names.length === 1) throw error;
       tellError(error);
       failed++;
     }
   }
-  if (names.length === 0) console.error('no lab is up');
+  if (names.length === 0) say('no lab is up');
   return failed === 0 ? 0 : 1;
 }
 

@@ -2,6 +2,7 @@
  * How commands speak: what was asked for on stdout, as a table, as one JSON document or as YAML; everything else on
  * stderr. Colour only on a terminal and never with NO_COLOR. Every cell passes through `printable`.
  */
+import { writeSync } from 'node:fs';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
@@ -24,6 +25,19 @@ export interface OutputOptions {
 
 export const outputFormat = (options: OutputOptions): OutputFormat =>
   options.json === true ? 'json' : (options.output ?? 'table');
+
+/**
+ * One line on stderr, for everything that is not the result. (The runtime's console.error paints what it writes red on a
+ * terminal, which progress is not.)
+ */
+export function say(line: string): void {
+  const bytes = new TextEncoder().encode(`${line}\n`);
+  try {
+    for (let at = 0; at < bytes.length;) at += writeSync(process.stderr.fd, bytes, at);
+  } catch {
+    // nobody reads it, or not fast enough; the work goes on
+  }
+}
 
 /** Writes all of it to stdout before it resolves, also to a slow pipe. */
 export async function print(text: string): Promise<void> {
@@ -100,10 +114,10 @@ export function integerBetween(low: number, high: number): (text: string) => num
 
 /** Says on stderr what went wrong, as a person wants to read it; the stack only when GODWIT_DEBUG asks for it. */
 export function tellError(error: unknown): void {
-  console.error(`godwit: ${printableLines(messageOf(error))}`);
+  say(`godwit: ${printableLines(messageOf(error))}`);
   if (error instanceof GodwitError) {
-    if (error.hint !== '') console.error(`  ${printableLines(error.hint)}`);
-  } else if (process.env['GODWIT_DEBUG'] && error instanceof Error) console.error(error.stack);
+    if (error.hint !== '') say(`  ${printableLines(error.hint)}`);
+  } else if (process.env['GODWIT_DEBUG'] && error instanceof Error) say(error.stack ?? '');
 }
 
 /** A message of several lines keeps them; no other control character reaches the terminal. */
