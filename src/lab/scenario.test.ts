@@ -83,11 +83,17 @@ test.each([
     'pods: { p: { host: a, address: 10.244.7.1 } }',
     'a pod address of 10.244.7.0/24, from 10.244.7.2 on',
   ],
+  [
+    `{ ${[2, 3, 4, 5, 6].map((n) => `h${n}: { addresses: { lan: 10.168.0.${n} } }`).join(', ')} }`,
+    '#tight',
+    'long enough for 5 hosts: 10.244.0.0/16 has too few subnets',
+  ],
   ['{ a: { addresses: { lan: 10.168.0.2 } } }', 'mode: none', 'false: mode none has no agents'],
 ])('what does not fit together is refused: %s %s', (hosts, rest, wanted) => {
-  const text = wanted.startsWith('false:')
-    ? small(hosts.replace(' } }', ' }, agent: true }'), rest)
-    : small(hosts, rest);
+  const file = rest === '#tight' ? small(hosts).replace('/16', '/16, subnetLength: 18') : undefined;
+  const text =
+    file ??
+    (wanted.startsWith('false:') ? small(hosts.replace(' } }', ' }, agent: true }'), rest) : small(hosts, rest));
   expect(faultsOf(text).join('\n')).toContain(wanted);
 });
 

@@ -196,6 +196,10 @@ class TopologyBuilder {
         `at least ${prefixLength(addressing.network) + 2}: four subnets or more`,
       );
     }
+    if (addressing && members.length > 2 ** (addressing.subnetLength - prefixLength(addressing.network))) {
+      const wanted = `long enough for ${members.length} hosts: ${addressing.network} has too few subnets`;
+      this.fault(['addressing', 'subnetLength'], wanted);
+    }
     if (mode !== 'none' && members.length === 0)
       this.fault(['hosts'], `at least one host with an agent in mode ${mode}`);
     const home = members[0]?.interfaces[0]?.segment;
