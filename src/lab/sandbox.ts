@@ -20,7 +20,15 @@ export const HOLD_COMMAND = 'hold-sandbox';
 const START_TIMEOUT_MS = 10_000;
 const IDLE_CHECK_MS = 500;
 
-export const needsSandbox = (): boolean => process.getuid?.() !== 0;
+/** linux/capability.h: NET_ADMIN, NET_RAW, SYS_ADMIN. */
+const NEEDED = [12n, 13n, 21n];
+
+/** Whether this process lacks what making namespaces takes: any user's but root's, and root's in a plain container. */
+export function needsSandbox(): boolean {
+  const effective = /^CapEff:\s+([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
+  const bits = BigInt(`0x${effective}`);
+  return NEEDED.some((bit) => ((bits >> bit) & 1n) === 0n);
+}
 
 /** Runs this same command line inside the sandbox, with this terminal; gives its exit status. */
 export async function runInSandbox(args: readonly string[]): Promise<number> {

@@ -17,6 +17,13 @@ test.each(Object.entries(bundledScenarios))('%s, which comes with the program, i
   expect(read.ok && read.value.description).not.toBe('');
 });
 
+test('the example of docs/lab.md is usable', async () => {
+  const page = await Bun.file(`${import.meta.dir}/../../docs/lab.md`).text();
+  const example = /```yaml\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+  const read = readScenario('docs/lab.md', example);
+  expect(read.ok || read.error.message).toBe(true);
+});
+
 test('interfaces, routes and roles follow from the file', () => {
   const read = readScenario('dir/My Net.yaml', bundledScenarios['routed']!.replace('name: routed', ''));
   if (!read.ok) throw read.error;
