@@ -8,6 +8,7 @@ import { openDatastore } from '../../src/datastore/mod.ts';
 import type { Datastore } from '../../src/datastore/mod.ts';
 import type { NodeStatus, Readiness } from '../../src/status/mod.ts';
 import { repositoryRoot } from '../../scripts/lib/process.ts';
+import type { NetworkNamespace } from '../../src/sys/mod.ts';
 import { TestNamespaces, until } from '../support/netns.ts';
 
 export const PREFIX = '/coreos.com/network';
@@ -109,6 +110,7 @@ export class Node {
   readonly space: string;
   readonly directory: string;
   readonly address: string;
+  readonly namespace: NetworkNamespace;
   process: Subprocess | undefined;
   private readonly cluster: Cluster;
   private readonly number: number;
@@ -120,7 +122,7 @@ export class Node {
     this.address = `10.168.0.${number}`;
     this.directory = `${cluster.directory}/${this.space}`;
     mkdirSync(this.directory);
-    cluster.spaces.add(this.space);
+    this.namespace = cluster.spaces.add(this.space);
     this.plug();
     this.run('ip', 'link', 'set', 'lo', 'up');
   }
@@ -158,7 +160,9 @@ export class Node {
   }
 
   command(...args: string[]): string[] {
-    return ['ip', 'netns', 'exec', this.cluster.spaces.name(this.space), process.execPath, MAIN, ...args];
+    const built = process.env['GODWIT_EXECUTABLE'];
+    const program = built === undefined ? [process.execPath, MAIN] : built.split(' ');
+    return ['ip', 'netns', 'exec', this.cluster.spaces.name(this.space), ...program, ...args];
   }
 
   start(extra: readonly string[] = [], prefix: readonly string[] = []): Subprocess {
@@ -211,7 +215,7 @@ export class Node {
         20_000,
       );
     } catch (error) {
-      throw new Error(`${String(error)}: ${JSON.stringify(last)}\n${this.log()}`, { cause: error });
+      throw new Error(`${String(error)}: ${JSON.stringify(last)}\n${this.log().slice(-1500)}`, { cause: error });
     }
   }
 
@@ -230,7 +234,7 @@ export class Node {
     try {
       await until('routes', () => (have = this.routes()).join('\n') === expected.toSorted().join('\n'));
     } catch {
-      throw new Error(`want ${JSON.stringify(expected)}, have ${JSON.stringify(have)}\n${this.log()}`);
+      throw new Error(`want ${JSON.stringify(expected)}, have ${JSON.stringify(have)}\n${this.log().slice(-600)}`);
     }
   }
 
@@ -243,10 +247,10 @@ export class Node {
     );
   }
 
-  /** What `ip monitor` tells until it is stopped. */
+  /** What `ip -4 monitor` tells until it is stopped. */
   monitor(...objects: string[]): { stop(): Promise<string> } {
     const child = Bun.spawn(
-      ['ip', 'netns', 'exec', this.cluster.spaces.name(this.space), 'ip', 'monitor', ...objects],
+      ['ip', 'netns', 'exec', this.cluster.spaces.name(this.space), 'ip', '-4', 'monitor', ...objects],
       {
         stdio: ['ignore', 'pipe', 'ignore'],
       },
