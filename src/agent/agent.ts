@@ -261,12 +261,13 @@ export class Agent {
     const plan = planNode({
       ...{ ...config, network: ownership.config, leases: ownership.leases, addresses, host, ownLease },
     });
+    const changed = !Bun.deepEquals(partsOf(this.plan), partsOf(plan));
     this.plan = plan;
     this.sysctls.setDesired(plan.sysctls);
     this.bridge.setDesired(plan.bridge);
     this.masquerade.setDesired(plan.masquerade);
     this.subnetFile.setDesired(plan.subnetEnv);
-    this.caretaker.notify();
+    if (changed) this.caretaker.invalidate();
     if (!ownership.complete) return;
     this.routes.setDesired(LEASES, plan.routes.routes);
     this.routes.markInSync(LEASES);
@@ -303,3 +304,6 @@ export class Agent {
     return part?.inSync === true ? ok(bridge) : err(`bridge ${bridge.bridge}: ${part?.problem ?? 'not there yet'}`);
   }
 }
+
+/** What the caretaker's parts are told of a plan. */
+const partsOf = (plan: NodePlan | undefined) => [plan?.sysctls, plan?.bridge, plan?.masquerade, plan?.subnetEnv];

@@ -33,6 +33,7 @@ export function readinessOf(agent: Agent): Readiness {
   if (ownership.complete && !ownership.config) reasons.push(`network: no usable ${agent.config.etcdPrefix}/config`);
   const lease = agent.leases?.state;
   if (lease?.type !== 'held') reasons.push(`lease: ${lease?.reason ?? 'not looked for yet'}`);
+  else if (!plan?.bridge) reasons.push('bridge: not made yet');
   for (const part of agent.caretaker.status()) {
     if (!part.inSync) reasons.push(`${part.name}: ${printable(part.problem, 500)}`);
   }

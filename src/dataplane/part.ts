@@ -66,6 +66,15 @@ export class Caretaker {
     this.wakeup.notify();
   }
 
+  /** Something else is wanted from now on: nothing counts as in sync before the next look. */
+  invalidate(): void {
+    for (const kept of this.kept) {
+      if (kept.inSync) kept.problem = 'not looked at yet';
+      kept.inSync = false;
+    }
+    this.wakeup.notify();
+  }
+
   /** Called after each pass, until disposed. */
   onPass(listener: () => void): Disposable {
     this.listeners.add(listener);

@@ -238,23 +238,22 @@ export class Node {
     }
   }
 
-  /** Everything that forwards, as text: routes, addresses, links of the node, nf_tables. */
+  /** Everything that forwards, as text: routes, addresses, links, nf_tables. */
   dataplane(): string {
-    return this.run(
-      'sh',
-      '-c',
-      'ip route; ip -6 route; ip -o address | grep -v valid_lft.*sec; ip -o -d link show cni0; nft -s list ruleset',
-    );
+    const show = 'ip route; ip -6 route | grep -v fe80; ip -o -4 address; ip -o link; nft -s list ruleset';
+    return this.run('sh', '-c', show);
   }
 
   /** What `ip -4 monitor` tells until it is stopped. */
-  monitor(...objects: string[]): { stop(): Promise<string> } {
+  async monitor(...objects: string[]): Promise<{ stop(): Promise<string> }> {
     const child = Bun.spawn(
       ['ip', 'netns', 'exec', this.cluster.spaces.name(this.space), 'ip', '-4', 'monitor', ...objects],
       {
         stdio: ['ignore', 'pipe', 'ignore'],
       },
     );
+    // until it listens
+    await Bun.sleep(200);
     return {
       async stop() {
         await Bun.sleep(50);

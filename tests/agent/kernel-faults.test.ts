@@ -48,7 +48,7 @@ describe.skipIf(!here)('faults in the kernel', () => {
       const { reasons } = await node.status();
       return reasons.some((r) => r.includes('10.244.201.0/24') && r.includes('left alone'));
     });
-    const monitor = node.monitor('route');
+    const monitor = await node.monitor('route');
     await Bun.sleep(2_500);
     expect(await monitor.stop()).toBe('');
     expect(node.run('ip', 'route', 'show', '10.244.201.0/24')).toContain('via 10.168.0.77 dev eth0 proto static');
@@ -59,7 +59,7 @@ describe.skipIf(!here)('faults in the kernel', () => {
 
   test('F18: a foreign route beside ours, with another metric, is left alone', async () => {
     node.run('ip', 'route', 'add', '10.244.202.0/24', 'via', '10.168.0.77', 'metric', '50', 'proto', 'bird');
-    const monitor = node.monitor('route');
+    const monitor = await node.monitor('route');
     await Bun.sleep(500);
     expect(await monitor.stop()).toBe('');
     expect(node.run('ip', 'route', 'show', '10.244.202.0/24')).toContain('metric 50');
