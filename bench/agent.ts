@@ -9,7 +9,7 @@ import { until } from '../tests/support/netns.ts';
 import { quantile } from './lib/figures.ts';
 
 const LEASES = 1_000;
-const IDLE_SECONDS = Number(process.env['IDLE'] ?? 30);
+const IDLE_SECONDS = 30;
 const PUTS = 40;
 const CLOCK_TICKS = 100;
 
@@ -33,7 +33,6 @@ async function memory(): Promise<void> {
   const pid = pidOf(node);
   await Bun.sleep(3_000);
   const before = rssMiB(pid);
-  if (process.env['DETAIL']) console.log(readFileSync(`/proc/${pid}/status`, 'utf8').match(/Rss.*|Threads.*/g));
   const peers = Array.from({ length: LEASES }, (_, i) => [
     `10.${241 + (i >> 8)}.${i & 255}.0/24`,
     `10.168.0.${10 + (i % 240)}`,
@@ -48,7 +47,6 @@ async function memory(): Promise<void> {
   await Bun.sleep(IDLE_SECONDS * 1000);
   const cpu = ((cpuSeconds(pid) - from) / IDLE_SECONDS) * 100;
   const idle = rssMiB(pid);
-  if (process.env['DETAIL']) console.log(readFileSync(`/proc/${pid}/status`, 'utf8').match(/Rss.*|Threads.*/g));
   console.log(`memory, alone in the network        ${before.toFixed(1)} MiB`);
   console.log(
     `memory, after ${LEASES} leases           ${after.toFixed(1)} MiB (goal: under 64; put in ${seconds.toFixed(1)} s)`,
