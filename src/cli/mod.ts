@@ -16,6 +16,10 @@ const groups: Readonly<Record<string, Group>> = {
   },
   agent: { description: 'The node agent.', load: () => import('./agent.ts') },
   bgp: { description: 'The BGP speaker, alone or talked to.', load: () => import('./bgp.ts') },
+  gateway: {
+    description: 'The announcer that tells gateways who owns which prefix.',
+    load: () => import('./gateway.ts'),
+  },
   store: { description: 'The embedded datastore.', load: () => import('./store.ts') },
   get: { description: 'Show resources: pools, nodes, peers …', load: resources },
   create: { description: 'Make resources from files.', load: resources },

@@ -1,0 +1,145 @@
+/** `godwit gateway`: the announcer, and the commands about one. */
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { createLogger, GodwitError } from '../base/mod.ts';
+import type { LogLevel } from '../base/mod.ts';
+import { openDatastore } from '../datastore/mod.ts';
+import {
+  Announcer,
+  confirmWithdrawals,
+  DEFAULT_SOCKET,
+  gatewayStatus,
+  loadGatewayConfig,
+  peerConfig,
+  peerFormats,
+  serveGateway,
+} from '../gateway/mod.ts';
+import type { AnnouncerStatus, PeerFormat } from '../gateway/mod.ts';
+import { print, show, table, withOutput } from './output.ts';
+import type { OutputOptions } from './output.ts';
+
+interface Flags {
+  readonly config?: string;
+  readonly datastore?: string;
+  readonly datastoreCa?: string;
+  readonly datastoreCert?: string;
+  readonly datastoreKey?: string;
+  readonly check?: boolean;
+  readonly socket: string;
+  readonly logLevel: LogLevel;
+}
+
+const socketOption = () => new Option('--socket <path>', 'the announcer’s control socket').default(DEFAULT_SOCKET);
+
+export function register(command: Command): void {
+  command
+    .option('-c, --config <file>', 'the configuration, YAML: see docs/gateway.md')
+    .addOption(new Option('--datastore <url>', 'where ownership is read').env('GODWIT_DATASTORE'))
+    .option('--datastore-ca <file>', 'for etcds://: the authority that signed its certificate')
+    .option('--datastore-cert <file>', 'for etcds://: this client’s certificate')
+    .option('--datastore-key <file>', 'for etcds://: its key')
+    .option('--check', 'check the configuration and end')
+    .addOption(socketOption())
+    .addOption(
+      new Option('--log-level <level>', 'what to log')
+        .choices(['debug', 'info', 'warn', 'error', 'silent'])
+        .default('info'),
+    )
+    .action((flags: Flags) => (flags.config === undefined ? command.help({ error: true }) : run(flags.config, flags)));
+
+  withOutput(command.command('status').description('What is announced to whom, and what the guard holds.'))
+    .addOption(socketOption())
+    .action(async (options: OutputOptions & { socket: string }) => {
+      const status = await gatewayStatus(options.socket);
+      await show(options, status, () => statusText(status));
+    });
+
+  command
+    .command('confirm')
+    .description('Let the withdrawals go that the guard holds.')
+    .addOption(socketOption())
+    .action(async (options: { socket: string }) => {
+      const { confirmed } = await confirmWithdrawals(options.socket);
+      await print(confirmed === 0 ? 'nothing is held' : `${confirmed} withdrawals confirmed`);
+    });
+
+  command
+    .command('print-config')
+    .description('What to configure on a gateway so that it accepts this announcer.')
+    .requiredOption('-c, --config <file>', 'the announcer’s configuration')
+    .requiredOption('--gateway <name>', 'the gateway: a neighbour of the configuration, by name or address')
+    .addOption(new Option('--for <system>', 'what the gateway runs').choices(peerFormats).makeOptionMandatory())
+    .option(
+      '--announcer <address>',
+      'this announcer’s address as the gateway sees it (default: its source, or router id)',
+    )
+    .action(async (o: { config: string; gateway: string; for: PeerFormat; announcer?: string }) => {
+      const config = loadGatewayConfig(o.config);
+      if (!config.ok) throw config.error;
+      const { neighbors, routerId } = config.value.bgp;
+      const gateway = neighbors.find((n) => n.name === o.gateway || n.address === o.gateway);
+      if (!gateway) {
+        const hint = `there is ${neighbors.map((n) => n.name).join(', ') || 'none'}`;
+        throw new GodwitError('gateway', `no gateway ${o.gateway} in ${o.config}`, { hint });
+      }
+      await print(peerConfig(config.value, gateway, o.announcer ?? gateway.source ?? routerId, o.for));
+    });
+}
+
+async function run(file: string, flags: Flags): Promise<void> {
+  const config = loadGatewayConfig(file);
+  if (!config.ok) throw config.error;
+  if (flags.check === true) {
+    await print(`${file}: good (${config.value.bgp.neighbors.length} gateways)`);
+    return;
+  }
+  if (flags.datastore === undefined) {
+    throw new GodwitError('usage', 'no datastore', { hint: 'Give --datastore etcd://HOST:2379, or GODWIT_DATASTORE.' });
+  }
+  const log = createLogger(flags.logLevel);
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+  await using store = await openDatastore(flags.datastore, {
+    ...{ caFile: flags.datastoreCa, certFile: flags.datastoreCert, keyFile: flags.datastoreKey },
+  });
+  const announcer = new Announcer({ config: config.value, store, log });
+  using _control = await serveGateway(announcer, flags.socket);
+  process.on('SIGHUP', () => {
+    const next = loadGatewayConfig(file);
+    if (next.ok) announcer.apply(next.value);
+    else log.error({ error: next.error.message }, 'the new configuration cannot be used; the old one stays');
+  });
+  await announcer.run(stop.signal);
+  process.exit(0);
+}
+
+function statusText(status: AnnouncerStatus): string {
+  const { datastore, held, leftOut } = status;
+  const lines = [
+    `datastore  ${datastore.stale === undefined ? 'in sync' : `out of reach, nothing changes: ${datastore.stale}`}`,
+    ...(status.waitingFor === undefined ? [] : [`sessions   none yet; waiting for ${status.waitingFor}`]),
+    ...(held.length === 0
+      ? []
+      : [`guard      holds ${held.length} withdrawals; to let them go: godwit gateway confirm`]),
+    '',
+    table(
+      ['GATEWAY', 'ADDRESS', 'STATE'],
+      status.gateways.map((g) => [g.name, g.address, g.state]),
+    ),
+    '',
+    table(
+      ['PREFIX', 'NEXT HOP', 'NODE', 'NOTE'],
+      status.announced.map((a) => [
+        a.prefix,
+        a.nextHop,
+        a.node,
+        held.includes(a.prefix) ? 'held' : a.draining ? 'draining' : '',
+      ]),
+    ),
+  ];
+  if (leftOut.length > 0) {
+    const rows = leftOut.map(({ fact, reason }) => [fact.prefix, fact.node, reason]);
+    lines.push('', table(['NOT ANNOUNCED', 'NODE', 'WHY'], rows));
+  }
+  return lines.join('\n');
+}

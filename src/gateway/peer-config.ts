@@ -1,0 +1,130 @@
+/** The other side: what to write on a gateway so that it accepts an announcer. Made from the announcer's configuration. */
+import type { NeighborConfig } from '../bgp/mod.ts';
+import { familyOf, parseAddress, prefixLength } from '../net/mod.ts';
+import type { Prefix } from '../net/mod.ts';
+import type { GatewayConfig } from './config.ts';
+
+export const peerFormats = ['frr', 'bird', 'cisco-ios', 'junos', 'arista-eos'] as const;
+export type PeerFormat = (typeof peerFormats)[number];
+
+interface Sides {
+  readonly announcerAs: number;
+  readonly gatewayAs: number;
+  readonly announcer: string;
+  readonly gateway: string;
+  readonly within: readonly Prefix[];
+  readonly password: boolean;
+  readonly port: number;
+}
+
+/** `announcer` is the address the gateway sees. A password is never printed: a mark stands where it goes. */
+export function peerConfig(
+  config: GatewayConfig,
+  gateway: NeighborConfig,
+  announcer: string,
+  format: PeerFormat,
+): string {
+  const as = gateway.remoteAs;
+  const sides: Sides = {
+    announcerAs: gateway.localAs,
+    gatewayAs: typeof as === 'number' ? as : gateway.localAs,
+    ...{ announcer, gateway: gateway.address, port: gateway.port, password: gateway.password !== undefined },
+    within: config.announce.within,
+  };
+  return `${writers[format](sides).join('\n')}\n`;
+}
+
+const SECRET = 'PUT-THE-PASSWORD-HERE';
+const isIpv6 = (p: string): boolean => familyOf((parseAddress(p.split('/')[0]!) ?? p) as Prefix) === 6;
+const longest = (p: Prefix): number => (isIpv6(p) ? 128 : 32);
+const external = (s: Sides): boolean => s.announcerAs !== s.gatewayAs;
+
+function frr(s: Sides): string[] {
+  const families = [false, true].filter((v6) => s.within.some((p) => isIpv6(p) === v6));
+  const lines = families.flatMap((v6) =>
+    s.within
+      .filter((p) => isIpv6(p) === v6)
+      .map((p) => {
+        const range = prefixLength(p) < longest(p) ? ` le ${longest(p)}` : '';
+        return `${v6 ? 'ipv6' : 'ip'} prefix-list GODWIT permit ${p}${range}`;
+      }),
+  );
+  for (const v6 of families) {
+    lines.push(`route-map GODWIT-IN permit ${v6 ? 20 : 10}`, ` match ${v6 ? 'ipv6' : 'ip'} address prefix-list GODWIT`);
+  }
+  lines.push('route-map GODWIT-OUT deny 10', `router bgp ${s.gatewayAs}`);
+  lines.push(` neighbor ${s.announcer} remote-as ${s.announcerAs}`);
+  if (external(s))
+    lines.push(` neighbor ${s.announcer} ebgp-multihop`, ` neighbor ${s.announcer} disable-connected-check`);
+  if (s.password) lines.push(` neighbor ${s.announcer} password ${SECRET}`);
+  for (const v6 of families) {
+    lines.push(` address-family ${v6 ? 'ipv6' : 'ipv4'} unicast`, `  neighbor ${s.announcer} activate`);
+    lines.push(
+      `  neighbor ${s.announcer} route-map GODWIT-IN in`,
+      `  neighbor ${s.announcer} route-map GODWIT-OUT out`,
+    );
+    lines.push(' exit-address-family');
+  }
+  return [...lines, 'exit'];
+}
+
+function bird(s: Sides): string[] {
+  const channel = (v6: boolean): string[] => {
+    const pools = s.within.filter((p) => isIpv6(p) === v6);
+    if (pools.length === 0) return [];
+    const set = pools.map((p) => `${p}+`).join(', ');
+    return [`  ${v6 ? 'ipv6' : 'ipv4'} {`, `    import where net ~ [ ${set} ];`, '    export none;', '  };'];
+  };
+  return [
+    'protocol bgp godwit {',
+    `  local ${s.gateway} as ${s.gatewayAs};`,
+    `  neighbor ${s.announcer} as ${s.announcerAs};`,
+    '  multihop;',
+    ...(s.password ? [`  password "${SECRET}";`] : []),
+    ...channel(false),
+    ...channel(true),
+    '}',
+  ];
+}
+
+/** IOS and EOS differ in little. */
+function cisco(s: Sides, eos: boolean): string[] {
+  const lines = s.within
+    .filter((p) => !isIpv6(p))
+    .map((p, i) => `ip prefix-list GODWIT seq ${5 * (i + 1)} permit ${p} le 32`);
+  lines.push(
+    '!',
+    'route-map GODWIT-IN permit 10',
+    ' match ip address prefix-list GODWIT',
+    '!',
+    'route-map GODWIT-OUT deny 10',
+  );
+  lines.push('!', `router bgp ${s.gatewayAs}`, ` neighbor ${s.announcer} remote-as ${s.announcerAs}`);
+  if (external(s)) lines.push(` neighbor ${s.announcer} ebgp-multihop${eos ? '' : ' 255'}`);
+  if (s.password) lines.push(` neighbor ${s.announcer} password ${eos ? '0 ' : ''}${SECRET}`);
+  lines.push(' address-family ipv4', `  neighbor ${s.announcer} activate`);
+  lines.push(`  neighbor ${s.announcer} route-map GODWIT-IN in`, `  neighbor ${s.announcer} route-map GODWIT-OUT out`);
+  return lines;
+}
+
+function junos(s: Sides): string[] {
+  const policy = 'policy-options policy-statement godwit-in term pools';
+  return [
+    ...s.within.map((p) => `set ${policy} from route-filter ${p} orlonger`),
+    `set ${policy} then accept`,
+    'set policy-options policy-statement godwit-in term rest then reject',
+    'set policy-options policy-statement godwit-out then reject',
+    `set protocols bgp group godwit type ${external(s) ? 'external' : 'internal'}`,
+    `set protocols bgp group godwit local-as ${s.gatewayAs}`,
+    ...(external(s) ? ['set protocols bgp group godwit multihop'] : []),
+    'set protocols bgp group godwit import godwit-in export godwit-out',
+    ...(s.password ? [`set protocols bgp group godwit authentication-key ${SECRET}`] : []),
+    `set protocols bgp group godwit neighbor ${s.announcer} peer-as ${s.announcerAs}`,
+  ];
+}
+
+const writers: Readonly<Record<PeerFormat, (sides: Sides) => string[]>> = {
+  ...{ frr, bird, junos },
+  'cisco-ios': (s) => cisco(s, false),
+  'arista-eos': (s) => cisco(s, true),
+};
