@@ -93,6 +93,8 @@ export class Connection {
   /** Queues a whole message of our own, before any further UPDATE. */
   send(message: Uint8Array): void {
     if (!this.open) return;
+    // KEEPALIVEs of a peer that does not read are one: when it reads again, it hears from us
+    if (this.control.at(-1) === message) return;
     if (this.control.length >= MAX_CONTROL) {
       this.open = false;
       this.socket.abort();

@@ -359,20 +359,23 @@ export class Speaker {
   /** Opens what is new, closes what is gone. Throws before anything is changed when an address cannot be had. */
   private listen(config: BgpConfig): void {
     const wanted = new Map(config.listen.map((l) => [`${l.address} ${l.port}`, l]));
+    const opened = new Map<string, Listener>();
     for (const [key, { address, port }] of wanted) {
       if (this.listeners.has(key)) continue;
       try {
-        this.listeners.set(
+        opened.set(
           key,
           this.network.listen(address, port, (socket) => this.accept(socket)),
         );
       } catch (error) {
+        for (const listener of opened.values()) listener[Symbol.dispose]();
         throw new GodwitError('listen', `listen on ${address} port ${port}: ${messageOf(error)}`, {
           hint: 'Ports below 1024 need CAP_NET_BIND_SERVICE; another BGP speaker may hold the port.',
           cause: error,
         });
       }
     }
+    for (const [key, listener] of opened) this.listeners.set(key, listener);
     for (const [key, listener] of this.listeners) {
       if (wanted.has(key)) continue;
       listener[Symbol.dispose]();
