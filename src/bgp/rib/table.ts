@@ -102,6 +102,7 @@ export class FamilyTable {
 
   /** The peer announces these prefixes with one attribute set, of which the policy made `accepted` (0: nothing). */
   announce(peer: number, received: number, accepted: number, buffer: PrefixBuffer): void {
+    this.prefixes.touch(buffer);
     for (let i = 0; i < buffer.count; i++) this.setPath(this.index(buffer, i), peer, received, accepted);
   }
 
@@ -161,6 +162,7 @@ export class FamilyTable {
   withdraw(peer: number, buffer: PrefixBuffer): void {
     const { words, lengths } = buffer;
     const { prefixes } = this;
+    prefixes.touch(buffer);
     for (let i = 0; i < buffer.count; i++) {
       const index =
         prefixes.words === 1
