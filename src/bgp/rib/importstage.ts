@@ -3,6 +3,7 @@
  * and the import policy runs, once per attribute set unless it looks at prefixes. What was received is kept as it was.
  */
 import type { Family, Prefix } from '../../net/mod.ts';
+import type { NextHops } from './nexthops.ts';
 import { prepend } from './outbound.ts';
 import type { Peer } from './peers.ts';
 import { importRejected, importUnknown, loopFlags } from './sets.ts';
@@ -13,8 +14,10 @@ export class ImportStage {
   private readonly sets: AttributeSets;
   private readonly peerOf: (id: number) => Peer | undefined;
   private readonly ownAs: number;
+  private readonly nextHops: NextHops;
 
-  constructor(sets: AttributeSets, peerOf: (id: number) => Peer | undefined, ownAs: number) {
+  constructor(sets: AttributeSets, nextHops: NextHops, peerOf: (id: number) => Peer | undefined, ownAs: number) {
+    this.nextHops = nextHops;
     this.sets = sets;
     this.peerOf = peerOf;
     this.ownAs = ownAs;
@@ -35,12 +38,20 @@ export class ImportStage {
     return now;
   }
 
-  /** The same, for one prefix and without memory. */
+  /** RFC 4271 §6.3: the next hop is our own address. */
+  leadsHere(set: number, peer: Peer): boolean {
+    const addresses = peer.session?.localAddress;
+    if (!addresses) return false;
+    const nextHop = this.nextHops.address(this.sets.nextHop[set]!);
+    return nextHop === addresses[4] || nextHop === addresses[6];
+  }
+
+  /** As `outcome`, for one prefix and without memory. */
   evaluate(set: number, family: Family, prefix?: Prefix): number {
     const { sets } = this;
     const peer = this.peerOf(sets.peer[set]!);
     const settings = peer?.config.families[family];
-    if (!peer || !settings || (sets.flags[set]! & loopFlags) !== 0) return 0;
+    if (!peer || !settings || (sets.flags[set]! & loopFlags) !== 0 || this.leadsHere(set, peer)) return 0;
     const external = peer.origin.kind === 'ebgp';
     if (!settings.importPolicy && external && peer.config.requirePolicy) return 0; // RFC 8212 §3
     const policy = settings.importPolicy?.acceptsAll ? undefined : settings.importPolicy;

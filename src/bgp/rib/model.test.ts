@@ -175,6 +175,7 @@ function run(seed: number, family: Family, rounds: number, streamLimit: number):
     prefixes: { 4: 0, 6: 0 },
     paths: { 4: 0, 6: 0 },
     attributeSets: 0,
+    nextHops: 0,
     updateGroups: 0,
   });
 }

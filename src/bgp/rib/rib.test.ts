@@ -166,6 +166,15 @@ describe('settings of a neighbour', () => {
     expect([...b.routes.keys()]).toEqual([]);
   });
 
+  test('a next hop that is our own address', () => {
+    const bed = new TestBed();
+    const a = bed.peer(2, 64502);
+    a.announce([p1], attributes({ path: [64502], via: '10.0.0.1' }));
+    bed.work();
+    const [path] = [...bed.rib.routes({})][0]!.paths;
+    expect([path!.state, path!.why]).toEqual(['rejected', 'its next hop is our own address']);
+  });
+
   test('local-as', () => {
     const bed = new TestBed();
     const a = bed.peer(2, 64502, { localAs: 64777 });

@@ -87,8 +87,8 @@ class RibCore implements Rib {
       4: new FamilyTable(4, seed, this.sets, this.decision),
       6: new FamilyTable(6, seed, this.sets, this.decision),
     };
-    this.imports = new ImportStage(this.sets, (id) => this.peers[id], options.localAs);
-    this.views = new Views(this.tables, this.sets, this.nextHops, this.decision, (id) => this.peers[id]);
+    this.imports = new ImportStage(this.sets, this.nextHops, (id) => this.peers[id], options.localAs);
+    this.views = new Views(this.tables, this.sets, this.nextHops, this.decision, this.imports, (id) => this.peers[id]);
     this.self = {
       id: localPeer,
       kind: 'local',
@@ -531,6 +531,7 @@ class RibCore implements Rib {
       prefixes: { 4: this.tables[4].prefixes.size, 6: this.tables[6].prefixes.size },
       paths: { 4: this.tables[4].paths.size, 6: this.tables[6].paths.size },
       attributeSets: this.sets.size,
+      nextHops: this.nextHops.size,
       updateGroups: this.groups.size,
       bytes,
     };

@@ -300,6 +300,8 @@ export interface RibStats {
   readonly prefixes: { readonly [F in Family]: number };
   readonly paths: { readonly [F in Family]: number };
   readonly attributeSets: number;
+  /** Next hops in use. */
+  readonly nextHops: number;
   readonly updateGroups: number;
   /** Bytes of all tables. */
   readonly bytes: number;

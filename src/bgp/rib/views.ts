@@ -4,6 +4,7 @@ import { addressFromBytes, prefixCovers } from '../../net/mod.ts';
 import type { Family, Prefix } from '../../net/mod.ts';
 import { decodeAttributes, RouteSource } from '../wire/mod.ts';
 import type { Decision, DecisionReason } from './decide.ts';
+import type { ImportStage } from './importstage.ts';
 import type { NextHops } from './nexthops.ts';
 import type { Peer } from './peers.ts';
 import { loopFlags, SetFlag } from './sets.ts';
@@ -16,6 +17,7 @@ export class Views {
   private readonly sets: AttributeSets;
   private readonly nextHops: NextHops;
   private readonly decision: Decision;
+  private readonly imports: ImportStage;
   private readonly peerOf: (id: number) => Peer | undefined;
 
   constructor(
@@ -23,12 +25,14 @@ export class Views {
     sets: AttributeSets,
     nextHops: NextHops,
     decision: Decision,
+    imports: ImportStage,
     peerOf: (id: number) => Peer | undefined,
   ) {
     this.tables = tables;
     this.sets = sets;
     this.nextHops = nextHops;
     this.decision = decision;
+    this.imports = imports;
     this.peerOf = peerOf;
   }
 
@@ -100,6 +104,7 @@ export class Views {
     if ((flags & SetFlag.ReflectionLoop) !== 0) return 'it was reflected by us before';
     if (set !== 0) return `next hop ${this.nextHops.address(this.sets.nextHop[set]!)} is not reachable`;
     const peer = this.peerOf(this.sets.peer[received]!);
+    if (peer && this.imports.leadsHere(received, peer)) return 'its next hop is our own address';
     const policy = peer?.config.families[this.sets.familyOf(received)]?.importPolicy;
     return policy ? `import policy ${policy.name} refuses it` : 'there is no import policy (RFC 8212)';
   }
