@@ -5,9 +5,10 @@
  */
 export { describeNotification, describeReason } from './describe.ts';
 export type { SpeakerEvent } from './events.ts';
+export type { FibSink } from './fib-feed.ts';
 export type { DialOptions, Listener, Network, Socket, SocketHandlers } from './network.ts';
 export { networkAttributes } from './networks.ts';
 export type { Peer } from './peer.ts';
 export { PolicyBook } from './policies.ts';
 export { createSpeaker, Speaker } from './speaker.ts';
-export type { FibSink, SpeakerOptions } from './speaker.ts';
+export type { SpeakerOptions } from './speaker.ts';

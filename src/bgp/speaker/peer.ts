@@ -41,6 +41,7 @@ import { Established } from './established.ts';
 import type { SpeakerEvent } from './events.ts';
 import type { Network, Socket } from './network.ts';
 import { identifierOf } from './open.ts';
+import { PeerTimers } from './timers.ts';
 
 /** What a neighbour needs from the speaker around it. */
 export interface PeerContext {
@@ -81,7 +82,7 @@ export class Peer {
   private readonly dials = new Map<number, Disposable>();
   private readonly agreements = new Map<number, { negotiated: Negotiated; sent: OpenMessage }>();
   private readonly opens = new Map<number, OpenMessage>();
-  private readonly timers = new Map<string, Disposable>();
+  private readonly timers: PeerTimers;
   /** The connection whose accept is being stepped. */
   private accepting: Socket | undefined;
 
@@ -90,6 +91,7 @@ export class Peer {
     this.config = config;
     this.id = id;
     this.range = range;
+    this.timers = new PeerTimers(context.clock);
   }
 
   get address(): IpAddress {
@@ -110,13 +112,13 @@ export class Peer {
   /** Starts it unless configuration, an operator or a prefix limit keeps it down. */
   start(): void {
     if (!this.config.enabled || this.shutdown !== undefined) return;
-    this.stopTimer('limit');
+    this.timers.stop('limit');
     this.step({ type: 'Start' });
   }
 
   /** Ends whatever is there. With graceful restart agreed the NOTIFICATION is wrapped, so that routes go at once. */
   stop(notification: NotificationMessage): void {
-    this.stopTimer('limit');
+    this.timers.stop('limit');
     const hard = this.session?.negotiated.gracefulNotification === true;
     this.step({ type: 'Stop', notification: hard ? hardReset(notification) : notification });
     this.session?.drop();
@@ -125,7 +127,7 @@ export class Peer {
   /** Ends the session and comes back after `seconds`. */
   restartAfter(seconds: number, notification: NotificationMessage): void {
     this.stop(notification);
-    this.after('limit', seconds * 1000, () => this.start());
+    this.timers.after('limit', seconds * 1000, () => this.start());
   }
 
   /** Cease / Administrative Reset, then again from the start. */
@@ -138,10 +140,9 @@ export class Peer {
   vanish(): void {
     for (const connection of this.connections.values()) connection.socket.close();
     for (const dial of this.dials.values()) dial[Symbol.dispose]();
-    for (const timer of this.timers.values()) timer[Symbol.dispose]();
     this.connections.clear();
     this.dials.clear();
-    this.timers.clear();
+    this.timers.stopAll();
   }
 
   /** A connection from this neighbour's address. */
@@ -220,19 +221,19 @@ export class Peer {
         this.startTimer(action.id, action.timer, action.jitter ? this.jitter(action.ms) : action.ms);
         break;
       case 'stopTimer':
-        this.stopTimer(`${action.id} ${action.timer}`);
+        this.timers.stop(`${action.id} ${action.timer}`);
         break;
       case 'stopTimers':
-        for (const name of this.timers.keys()) if (name.startsWith(`${action.id} `)) this.stopTimer(name);
+        this.timers.stopAll(`${action.id} `);
         break;
       case 'startNeighborTimer': {
         const type = action.timer === 'idleHold' ? 'IdleHoldTimerExpires' : 'StableTimerExpires';
         const ms = action.jitter ? this.jitter(action.ms) : action.ms;
-        this.after(action.timer, ms, () => this.step({ type }));
+        this.timers.after(action.timer, ms, () => this.step({ type }));
         break;
       }
       case 'stopNeighborTimer':
-        this.stopTimer(action.timer);
+        this.timers.stop(action.timer);
         break;
       case 'sessionUp':
         this.sessionUp(action.id, action.negotiated);
@@ -395,71 +396,36 @@ export class Peer {
     return ms * (0.75 + 0.25 * this.context.random());
   }
 
-  private after(name: string, ms: number, run: () => void): void {
-    this.stopTimer(name);
-    const timer = this.context.clock.after(ms, () => {
-      this.timers.delete(name);
-      run();
-    });
-    this.timers.set(name, timer);
-  }
-
-  private stopTimer(name: string): void {
-    this.timers.get(name)?.[Symbol.dispose]();
-    this.timers.delete(name);
-  }
-
   private startTimer(id: number, timer: SessionTimer, ms: number): void {
     const name = `${id} ${timer}`;
+    const connection = this.connections.get(id);
     switch (timer) {
       case 'hold':
-        // every message restarts it: only the first start makes a timer, which looks back when it is due
-        if (this.timers.has(name) && this.machine.primary.state === 'Established') return;
-        this.watchHold(id, name, ms, ms);
+        if (!connection || (this.isUp(id) && this.timers.has(name))) return; // it runs, and looks back when it is due
+        this.timers.watchHold(
+          name,
+          connection,
+          ms,
+          () => this.isUp(id),
+          () => this.notify(id, { type: 'HoldTimerExpires' }),
+        );
         return;
       case 'sendHold':
-        this.watchSend(id, name, ms, ms);
+        if (!connection) return;
+        this.timers.watchSend(name, connection, ms, () => this.notify(id, { type: 'SendHoldTimerExpires' }));
         return;
       case 'connectRetry':
-        this.after(name, ms, () => this.notify(id, { type: 'ConnectRetryTimerExpires' }));
+        this.timers.after(name, ms, () => this.notify(id, { type: 'ConnectRetryTimerExpires' }));
         return;
       case 'keepalive':
-        this.after(name, ms, () => this.notify(id, { type: 'KeepaliveTimerExpires' }));
+        this.timers.after(name, ms, () => this.notify(id, { type: 'KeepaliveTimerExpires' }));
         return;
       case 'delayOpen':
-        this.after(name, ms, () => this.notify(id, { type: 'DelayOpenTimerExpires' }));
+        this.timers.after(name, ms, () => this.notify(id, { type: 'DelayOpenTimerExpires' }));
         return;
       default:
         timer satisfies never;
     }
-  }
-
-  /**
-   * The hold timer counts from what was last heard. When this process itself was held up (stopped, or swapped out), the
-   * peer's messages may lie unread in the kernel: they are read before the timer counts.
-   */
-  private watchHold(id: number, name: string, ms: number, wait: number, again = false): void {
-    this.after(name, wait, () => {
-      const connection = this.connections.get(id);
-      if (!connection) return;
-      // before Established the time counts from the start: an OPEN that dribbles in does not stretch it
-      const established = this.session?.id === id;
-      const rest = !established ? 0 : connection.lastHeard + ms - this.context.clock.now();
-      if (rest > 0) this.watchHold(id, name, ms, rest);
-      else if (!again) this.watchHold(id, name, ms, 10, true);
-      else this.notify(id, { type: 'HoldTimerExpires' });
-    });
-  }
-
-  /** RFC 9687: expires when bytes wait and none was taken for the whole time. */
-  private watchSend(id: number, name: string, ms: number, wait: number): void {
-    this.after(name, wait, () => {
-      const connection = this.connections.get(id);
-      if (!connection) return;
-      const rest = connection.blocked ? connection.lastProgress + ms - this.context.clock.now() : ms;
-      if (rest > 0) this.watchSend(id, name, ms, rest);
-      else this.notify(id, { type: 'SendHoldTimerExpires' });
-    });
   }
 }
 

@@ -3,36 +3,31 @@
  * configuration and keeps every session that need not end. An embedding program passes the configuration as a value and
  * routes by `announce` and `withdraw`.
  */
-import { GodwitError, messageOf, silentLogger, systemClock } from '../../base/mod.ts';
+import { GodwitError, silentLogger, systemClock } from '../../base/mod.ts';
 import type { Clock, Logger } from '../../base/mod.ts';
-import { familyOf, PrefixMap } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import { diffConfig } from '../config/mod.ts';
-import type { BgpConfig, ConfigDiff, DynamicRange, NeighborConfig, PrefixLimit } from '../config/mod.ts';
+import type { BgpConfig, ConfigDiff, NeighborConfig, PrefixLimit } from '../config/mod.ts';
 import { createRib, directResolver, warmUp } from '../rib/mod.ts';
-import type { BestChange, BestFeed, LocalRoute, NextHopResolver, PeerId, Rib } from '../rib/mod.ts';
+import type { LocalRoute, NextHopResolver, PeerId, Rib } from '../rib/mod.ts';
 import { Afi, CeaseSubcode, ceaseNotification, Safi } from '../wire/mod.ts';
 import type { Negotiated } from '../wire/mod.ts';
 import { HostAddresses } from './addresses.ts';
+import { Admission, neighborFromRange } from './admission.ts';
 import { Deferral } from './deferral.ts';
 import { EventHub } from './events.ts';
 import type { SpeakerEvent } from './events.ts';
+import { FibFeed } from './fib-feed.ts';
+import type { FibSink } from './fib-feed.ts';
+import { Listeners } from './listeners.ts';
 import { networkAttributes } from './networks.ts';
 import { TcpNetwork } from './network.ts';
-import type { Listener, Network, Socket } from './network.ts';
+import type { Network, Socket } from './network.ts';
 import { buildOpen, identifierOf } from './open.ts';
 import { Peer } from './peer.ts';
 import type { PeerContext } from './peer.ts';
 import { PolicyBook } from './policies.ts';
 import { Scheduler } from './scheduler.ts';
-
-/** Where best paths go: the kernel's routes through a reconciler, or a test. */
-export interface FibSink {
-  /** Called with what changed, coalesced per prefix; never more than some thousands at a time. */
-  apply(changes: readonly BestChange[]): void;
-  /** Everything known was given: what is left of an earlier life may go. Told once, after a restart when it is over. */
-  inSync(): void;
-}
 
 export interface SpeakerOptions {
   readonly config: BgpConfig;
@@ -48,11 +43,6 @@ export interface SpeakerOptions {
   readonly warmUp?: boolean;
 }
 
-/** FIB changes handed over in one go. */
-const FIB_BATCH = 2000;
-/** Connections from strangers are logged at most this often. */
-const STRANGER_LOG_MS = 10_000;
-
 export class Speaker {
   readonly events = new EventHub();
   readonly rib: Rib;
@@ -66,23 +56,18 @@ export class Speaker {
   private readonly log: Logger;
   private readonly random: () => number;
   private readonly network: Network;
-  private readonly fib: FibSink | undefined;
-  private readonly feed: BestFeed | undefined;
+  private readonly fib: FibFeed | undefined;
   private readonly scheduler: Scheduler;
   private readonly addresses: HostAddresses;
   private readonly deferral: Deferral;
   private readonly byId: (Peer | undefined)[] = [];
-  private readonly listeners = new Map<string, Listener>();
+  private readonly listeners: Listeners;
   private readonly context: PeerContext;
-  /** How many neighbours each dynamic range has now. */
-  private readonly members = new Map<string, number>();
-  private ranges = new PrefixMap<DynamicRange>();
+  private readonly admission: Admission;
   private policies: PolicyBook;
   private readonly warm: boolean;
   private running = false;
-  private fibSynced = false;
   private markReady: () => void = () => {};
-  private strangers = { count: 0, loggedAt: -Infinity };
 
   constructor(options: SpeakerOptions) {
     const { config, clock = systemClock, log = silentLogger } = options;
@@ -91,13 +76,17 @@ export class Speaker {
     this.log = log;
     this.random = options.random ?? Math.random;
     this.network = options.network ?? new TcpNetwork(clock);
-    this.fib = options.fib;
+    this.admission = new Admission(clock, log);
+    this.listeners = new Listeners(this.network, (socket) => this.accept(socket));
     this.warm = options.warmUp === true;
     this.startedAt = clock.wallNow();
     this.addresses = new HostAddresses(clock);
     this.policies = new PolicyBook(config);
     this.ready = new Promise((resolve) => (this.markReady = resolve));
-    this.scheduler = new Scheduler(clock, { work: () => this.rib.work(), idle: () => this.feedFib() });
+    this.scheduler = new Scheduler(clock, {
+      work: () => this.rib.work(),
+      idle: () => this.fib?.turn(this.running && !this.deferral.on),
+    });
     this.rib = createRib({
       localAs: config.asn,
       routerId: identifierOf(config.routerId),
@@ -120,7 +109,12 @@ export class Speaker {
       network: this.network,
       rib: this.rib,
       routerId: config.routerId,
-      open: (peer) => buildOpen(this.config, peer.config, { restarting: this.deferral.on, forwardingPreserved: true }),
+      open: (peer) =>
+        buildOpen(this.config, peer.config, {
+          restarting: this.deferral.on,
+          // after a cold start nothing was forwarded meanwhile, after the loss of a session everything
+          forwardingPreserved: this.deferral.on || !this.fib || peer.counts.established > 0,
+        }),
       emit: (event) => this.events.emit(event),
       ready: (peer) => this.scheduler.writeReady(peer),
       received: () => this.scheduler.input(),
@@ -135,17 +129,16 @@ export class Speaker {
       (because) => this.restartOver(because),
     );
     if (this.deferral.on) this.rib.deferExport(true);
-    if (this.fib) this.feed = this.rib.bestFeed(() => this.scheduler.workReady());
+    if (options.fib) this.fib = new FibFeed(this.rib, options.fib, () => this.scheduler.workReady());
   }
 
   /** Listens, dials and works until `signal`; then says goodbye to every neighbour. Throws when a listener fails. */
   async run(signal: AbortSignal): Promise<void> {
     this.running = true;
-    this.listen(this.config);
+    this.listeners.apply(this.config);
     for (const network of this.config.networks) this.rib.announce(networkAttributes(network));
-    this.ranges = rangesOf(this.config);
+    this.admission.apply(this.config);
     for (const neighbor of this.config.neighbors) this.addPeer(neighbor);
-    this.guard(undefined, this.config);
     for (const peer of this.peers.values()) peer.start();
     this.deferral.check(this.peers.values());
     this.scheduler.workReady();
@@ -182,11 +175,10 @@ export class Speaker {
         hint: 'Restart the speaker.',
       });
     }
-    this.listen(config);
+    this.listeners.apply(config);
     this.config = config;
     this.policies = new PolicyBook(config);
-    this.ranges = rangesOf(config);
-    this.guard(before, config);
+    this.admission.apply(config);
     for (const [address, change] of diff.neighbors) {
       if (change.what === 'removed') this.removePeer(this.peers.get(address as IpAddress));
     }
@@ -218,7 +210,7 @@ export class Speaker {
   private applyRanges(diff: ConfigDiff): void {
     for (const peer of this.peers.values()) {
       if (peer.range === undefined) continue;
-      const range = this.ranges.get(peer.range as Prefix);
+      const range = this.admission.range(peer.range);
       const change = diff.dynamic.get(peer.range);
       if (!range || change?.what === 'removed') this.removePeer(peer);
       else {
@@ -248,7 +240,7 @@ export class Speaker {
     const peer = new Peer(this.context, config, id, range);
     this.peers.set(config.address, peer);
     this.byId[id] = peer;
-    if (range !== undefined) this.members.set(range, (this.members.get(range) ?? 0) + 1);
+    if (range !== undefined) this.admission.count(range, 1);
     this.events.emit({ type: 'added', neighbor: config.address });
     return peer;
   }
@@ -256,7 +248,7 @@ export class Speaker {
   private removePeer(peer: Peer | undefined): void {
     if (!peer || this.peers.get(peer.address) !== peer) return;
     this.peers.delete(peer.address);
-    if (peer.range !== undefined) this.members.set(peer.range, this.members.get(peer.range)! - 1);
+    if (peer.range !== undefined) this.admission.count(peer.range, -1);
     peer.stop(ceaseNotification(CeaseSubcode.PeerDeconfigured));
     this.scheduler.forget(peer);
     this.byId[peer.id] = undefined;
@@ -276,24 +268,14 @@ export class Speaker {
       known.accept(socket);
       return;
     }
-    const range = this.ranges.lookup(socket.remote)?.[1];
-    if (!range || (this.members.get(range.range) ?? 0) >= range.limit) {
+    const range = this.admission.admit(socket.remote);
+    if (!range) {
       socket.abort();
-      this.stranger(socket.remote, range ? `dynamic range ${range.range} is full` : 'not configured');
       return;
     }
     const peer = this.addPeer(neighborFromRange(range, socket.remote), range.range);
     peer.start();
     peer.accept(socket);
-  }
-
-  private stranger(address: IpAddress, reason: string): void {
-    this.strangers.count++;
-    const now = this.clock.now();
-    if (now - this.strangers.loggedAt < STRANGER_LOG_MS) return;
-    const { count } = this.strangers;
-    this.strangers = { count: 0, loggedAt: now };
-    this.log.warn({ address, reason, connections: count }, 'connection refused');
   }
 
   /** A dynamic neighbour that is gone, with its routes, is forgotten. */
@@ -354,75 +336,7 @@ export class Speaker {
     });
   }
 
-  // ---- listeners
-
-  /** Opens what is new, closes what is gone. Throws before anything is changed when an address cannot be had. */
-  private listen(config: BgpConfig): void {
-    const wanted = new Map(config.listen.map((l) => [`${l.address} ${l.port}`, l]));
-    const opened = new Map<string, Listener>();
-    for (const [key, { address, port }] of wanted) {
-      if (this.listeners.has(key)) continue;
-      try {
-        opened.set(
-          key,
-          this.network.listen(address, port, (socket) => this.accept(socket)),
-        );
-      } catch (error) {
-        for (const listener of opened.values()) listener[Symbol.dispose]();
-        throw new GodwitError('listen', `listen on ${address} port ${port}: ${messageOf(error)}`, {
-          hint: 'Ports below 1024 need CAP_NET_BIND_SERVICE; another BGP speaker may hold the port.',
-          cause: error,
-        });
-      }
-    }
-    for (const [key, listener] of opened) this.listeners.set(key, listener);
-    for (const [key, listener] of this.listeners) {
-      if (wanted.has(key)) continue;
-      listener[Symbol.dispose]();
-      this.listeners.delete(key);
-    }
-  }
-
-  /** Sockets are told who may speak to them before they hear a word: TCP MD5, and GTSM where all neighbours use it. */
-  private guard(before: BgpConfig | undefined, after: BgpConfig): void {
-    this.setPasswords(before, after);
-    for (const listener of this.listeners.values()) {
-      const hops = [
-        ...after.neighbors.filter((n) => familyOf(n.address) === listener.family),
-        ...after.dynamic.filter((d) => familyOf(d.range) === listener.family),
-      ].map((settings) => settings.ttlSecurity);
-      listener.setMinimumTtl(hops.length > 0 && hops.every((n) => n > 0) ? 256 - Math.max(...hops) : 0);
-    }
-  }
-
-  private setPasswords(before: BgpConfig | undefined, after: BgpConfig): void {
-    const keys = (config: BgpConfig | undefined) =>
-      new Map<IpAddress | Prefix, string>([
-        ...(config?.neighbors ?? []).flatMap((n) =>
-          n.password === undefined ? [] : [[n.address, n.password] as const],
-        ),
-        ...(config?.dynamic ?? []).flatMap((d) => (d.password === undefined ? [] : [[d.range, d.password] as const])),
-      ]);
-    const [old, now] = [keys(before), keys(after)];
-    for (const listener of this.listeners.values()) {
-      for (const peer of old.keys()) if (!now.has(peer)) listener.setPassword(peer, undefined);
-      for (const [peer, key] of now) listener.setPassword(peer, key);
-    }
-  }
-
   // ---- the rest
-
-  private feedFib(): void {
-    if (!this.feed || !this.fib) return;
-    const changes = this.feed.take(FIB_BATCH);
-    if (changes.length > 0) {
-      this.fib.apply(changes);
-      this.scheduler.workReady();
-    } else if (!this.fibSynced && !this.deferral.on && this.running) {
-      this.fibSynced = true;
-      this.fib.inSync();
-    }
-  }
 
   private restartOver(because: string): void {
     this.rib.deferExport(false);
@@ -433,8 +347,7 @@ export class Speaker {
 
   /** Ends without NOTIFICATIONs, so that neighbours with graceful restart keep our routes: a planned restart. */
   vanish(): void {
-    for (const listener of this.listeners.values()) listener[Symbol.dispose]();
-    this.listeners.clear();
+    this.listeners[Symbol.dispose]();
     for (const peer of this.peers.values()) peer.vanish();
     this.peers.clear();
   }
@@ -443,9 +356,8 @@ export class Speaker {
     this.running = false;
     this.deferral.cancel();
     for (const peer of this.peers.values()) peer.stop(ceaseNotification(CeaseSubcode.AdministrativeShutdown));
-    for (const listener of this.listeners.values()) listener[Symbol.dispose]();
-    this.listeners.clear();
-    this.feed?.close();
+    this.listeners[Symbol.dispose]();
+    this.fib?.close();
   }
 
   /** The tables were changed from outside (soft clear): have them worked on. */
@@ -454,7 +366,7 @@ export class Speaker {
   }
 
   listenPorts(): number[] {
-    return [...this.listeners.values()].map((listener) => listener.port);
+    return this.listeners.ports();
   }
 
   on(listener: (event: SpeakerEvent) => void): Disposable {
@@ -463,15 +375,3 @@ export class Speaker {
 }
 
 export const createSpeaker = (options: SpeakerOptions): Speaker => new Speaker(options);
-
-function rangesOf(config: BgpConfig): PrefixMap<DynamicRange> {
-  const ranges = new PrefixMap<DynamicRange>();
-  for (const range of config.dynamic) ranges.set(range.range, range);
-  return ranges;
-}
-
-/** A neighbour of a range: it dials us, we never dial it. */
-function neighborFromRange(range: DynamicRange, address: IpAddress): NeighborConfig {
-  const { range: _range, limit: _limit, name: _name, ...settings } = range;
-  return { ...settings, address, name: address, port: 179, passive: true, enabled: true };
-}

@@ -1,0 +1,68 @@
+/** The timers of one neighbour, by name; and the two that look at a connection before they count as expired. */
+import type { Clock } from '../../base/mod.ts';
+import type { Connection } from './connection.ts';
+
+/** What may lie unread in the kernel when this process was held up is read within this. */
+const SECOND_LOOK_MS = 10;
+
+export class PeerTimers {
+  private readonly clock: Clock;
+  private readonly running = new Map<string, Disposable>();
+
+  constructor(clock: Clock) {
+    this.clock = clock;
+  }
+
+  has(name: string): boolean {
+    return this.running.has(name);
+  }
+
+  /** (Re)starts. */
+  after(name: string, ms: number, run: () => void): void {
+    this.stop(name);
+    const timer = this.clock.after(ms, () => {
+      this.running.delete(name);
+      run();
+    });
+    this.running.set(name, timer);
+  }
+
+  stop(name: string): void {
+    this.running.get(name)?.[Symbol.dispose]();
+    this.running.delete(name);
+  }
+
+  /** Stops those whose names begin so; all without an argument. */
+  stopAll(beginning = ''): void {
+    for (const name of this.running.keys()) if (name.startsWith(beginning)) this.stop(name);
+  }
+
+  /**
+   * The hold timer. Every message restarts it, so it is not: when due it looks at what was last heard (once `listens`;
+   * before, the time counts from the start, and an OPEN that dribbles in does not stretch it). When this process itself
+   * was held up (stopped, or swapped out), the peer's messages may lie unread: they are read before the timer counts.
+   */
+  watchHold(name: string, connection: Connection, ms: number, listens: () => boolean, expired: () => void): void {
+    const look = (wait: number, again: boolean): void => {
+      this.after(name, wait, () => {
+        const rest = listens() ? connection.lastHeard + ms - this.clock.now() : 0;
+        if (rest > 0) look(rest, false);
+        else if (!again) look(SECOND_LOOK_MS, true);
+        else expired();
+      });
+    };
+    look(ms, false);
+  }
+
+  /** The send hold timer, RFC 9687: expires when bytes wait and none was taken for the whole time. */
+  watchSend(name: string, connection: Connection, ms: number, expired: () => void): void {
+    const look = (wait: number): void => {
+      this.after(name, wait, () => {
+        const rest = connection.blocked ? connection.lastProgress + ms - this.clock.now() : ms;
+        if (rest > 0) look(rest);
+        else expired();
+      });
+    };
+    look(ms);
+  }
+}
