@@ -1,5 +1,6 @@
 /** The commands. Each group lives in a file of its own and is loaded only when it is called. */
 import { Command } from 'commander';
+import manifest from '../../package.json' with { type: 'json' };
 import { tellError } from './output.ts';
 
 interface Group {
@@ -38,6 +39,7 @@ const USAGE = 2;
 export async function run(args: readonly string[]): Promise<void> {
   const program = new Command('godwit')
     .description('A pure layer-3 container network: every node is a router.')
+    .version(manifest.version, '-V, --version', 'print the version')
     // what stands after a command is the command's: `lab exec pod1 -- ping -c1 …`
     .enablePositionalOptions()
     .showHelpAfterError('(add --help for what is possible)')

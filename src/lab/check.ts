@@ -14,6 +14,7 @@ import { explain } from './path.ts';
 import { probeAll } from './probe.ts';
 import type { Endpoint, Outcome, ProbedPair } from './probe.ts';
 import { datastoreUrl } from './programs.ts';
+import type { Machine, Pod } from './topology.ts';
 
 export interface NodeReport {
   readonly name: string;
@@ -62,7 +63,7 @@ export async function checkWithin(lab: Lab, ms: number, signal?: AbortSignal): P
   }
 }
 
-export async function checkLab(lab: Lab): Promise<CheckReport> {
+async function checkLab(lab: Lab): Promise<CheckReport> {
   const { topology, layout } = lab;
   const problems: string[] = [];
   const subnets = await readSubnets(lab, problems);
@@ -74,33 +75,8 @@ export async function checkLab(lab: Lab): Promise<CheckReport> {
       problems.push(`${name}: ${messageOf(error)}`);
     }
   }
-  const nodes = topology.machines.map((machine): NodeReport => {
-    const { name, role, subnet: reserved } = machine;
-    const node = observed.get(name);
-    const expected = expectedRoutes(topology, subnets, machine);
-    const faults = node ? compareRoutes(expected, node) : [];
-    for (const { problem, line } of faults)
-      problems.push(`${name}: ${problem === 'missing' ? 'lacks' : 'has a stale'} route ${line}`);
-    const subnet = subnets.get(name);
-    if (machine.agent && subnet === undefined) problems.push(`${name}: has no subnet lease`);
-    else if (reserved !== undefined && subnet !== reserved)
-      problems.push(`${name}: has ${subnet}, not the reserved ${reserved}`);
-    return {
-      name,
-      role,
-      addresses: machine.interfaces.map(({ address }) => address),
-      ...(subnet !== undefined && { subnet }),
-      routes: (node?.routes ?? []).map(({ line }) => ({ line, expected: expected.includes(line) })),
-      missing: faults.filter(({ problem }) => problem === 'missing').map(({ line }) => line),
-    };
-  });
-  const pods = topology.pods.map(({ name, host, address: wanted }): PodReport => {
-    const address = observed.get(name)?.addresses.find(({ device }) => device === 'eth0')?.address;
-    if (address === undefined) problems.push(`${name}: has no address on eth0`);
-    else if (wanted !== undefined && address !== wanted)
-      problems.push(`${name}: has ${address}, not ${wanted} as asked for`);
-    return { name, host, ...(address !== undefined && { address }) };
-  });
+  const nodes = topology.machines.map((machine) => checkNode(lab, machine, subnets, observed, problems));
+  const pods = topology.pods.map((pod) => checkPod(lab, pod, observed, problems));
   const endpoints = endpointsOf(lab, pods).filter(({ name }) => observed.has(name));
   const pairs = judge(await probeAll(endpoints), endpoints, new Set(topology.pods.map(({ name }) => name)));
   problems.push(...explainAll(pairs, endpoints, [...observed.values()]));
@@ -114,6 +90,45 @@ export async function checkLab(lab: Lab): Promise<CheckReport> {
     reachability: { pairs, passed, total: pairs.length },
     problems,
   };
+}
+
+type Observed = ReadonlyMap<string, ObservedNode>;
+
+function checkNode(
+  { topology }: Lab,
+  machine: Machine,
+  subnets: ReadonlyMap<string, Prefix>,
+  observed: Observed,
+  problems: string[],
+): NodeReport {
+  const { name, role, subnet: reserved } = machine;
+  const node = observed.get(name);
+  const expected = expectedRoutes(topology, subnets, machine);
+  const faults = node ? compareRoutes(expected, node) : [];
+  for (const { problem, line } of faults) {
+    problems.push(`${name}: ${problem === 'missing' ? 'lacks' : 'has a stale'} route ${line}`);
+  }
+  const subnet = subnets.get(name);
+  if (machine.agent && subnet === undefined) problems.push(`${name}: has no subnet lease`);
+  else if (reserved !== undefined && subnet !== reserved) {
+    problems.push(`${name}: has ${subnet}, not the reserved ${reserved}`);
+  }
+  return {
+    name,
+    role,
+    addresses: machine.interfaces.map(({ address }) => address),
+    ...(subnet !== undefined && { subnet }),
+    routes: (node?.routes ?? []).map(({ line }) => ({ line, expected: expected.includes(line) })),
+    missing: faults.filter(({ problem }) => problem === 'missing').map(({ line }) => line),
+  };
+}
+
+function checkPod({ manifest }: Lab, { name, host }: Pod, observed: Observed, problems: string[]): PodReport {
+  const given = manifest.pods[name];
+  const address = observed.get(name)?.addresses.find(({ device }) => device === 'eth0')?.address;
+  if (address === undefined) problems.push(`${name}: has no address on eth0`);
+  else if (address !== given) problems.push(`${name}: has ${address}, and the CNI plugin said ${given}`);
+  return { name, host, ...(address !== undefined && { address }) };
 }
 
 /** Hosts by their first address, and pods. */
@@ -163,7 +178,7 @@ function explainAll(
   });
 }
 
-/** Who owns which pod subnet, by the datastore. */
+/** Who owns which pod subnet: by the datastore, or by the scenario when that does not answer. */
 async function readSubnets({ topology, layout }: Lab, problems: string[]): Promise<Map<string, Prefix>> {
   const subnets = new Map<string, Prefix>();
   const agents = topology.machines.filter((machine) => machine.agent);
@@ -184,6 +199,7 @@ async function readSubnets({ topology, layout }: Lab, problems: string[]): Promi
     }
   } catch (error) {
     problems.push(`datastore: ${messageOf(error)}`);
+    return new Map(agents.flatMap(({ name, subnet }) => (subnet === undefined ? [] : [[name, subnet] as const])));
   }
   return subnets;
 }

@@ -5,7 +5,7 @@
  */
 import { existsSync, lstatSync, readdirSync, rmSync } from 'node:fs';
 import { GodwitError, sleep } from '../base/mod.ts';
-import { NetworkNamespace, processId, removeNetworkNamespace, signalProcess } from '../sys/mod.ts';
+import { isAlive, NetworkNamespace, processId, removeNetworkNamespace, signalProcess } from '../sys/mod.ts';
 import type { Fd, ProcessId } from '../sys/mod.ts';
 import { Rtnetlink } from '../netlink/mod.ts';
 import { LABS } from './layout.ts';
@@ -54,7 +54,7 @@ async function askOwner(layout: LabLayout, manifest: Manifest, tell: (line: stri
   const gone = () => !existsSync(layout.directory);
   signalProcess(owner, 'SIGTERM');
   for (const end = performance.now() + OWNER_GRACE_MS; performance.now() < end; await sleep(20)) {
-    if (processId(owner.pid)?.started !== owner.started) return gone();
+    if (!isAlive(owner)) return gone();
   }
   tell(`${layout.name}: process ${owner.pid} does not end, killing it`);
   signalProcess(owner, 'SIGKILL');
@@ -82,7 +82,7 @@ async function removeParts(layout: LabLayout, manifest: Manifest | undefined, op
     if (identity !== undefined) identities.add(identity);
   }
   const recorded = manifest && manifest.boot === bootId() ? Object.values(manifest.processes) : [];
-  const find = (): ProcessId[] => [...processesIn(identities), ...recorded.filter(isStill)];
+  const find = (): ProcessId[] => [...processesIn(identities), ...recorded.filter(isAlive)];
   const { graceMs = 5_000, force } = options;
   const stuck = await endProcesses(find, { graceMs, ...(force && { force }) });
   if (stuck.length > 0) {
@@ -93,8 +93,6 @@ async function removeParts(layout: LabLayout, manifest: Manifest | undefined, op
   rmSync(layout.directory, { recursive: true, force: true });
   removeStaging(layout);
 }
-
-const isStill = (id: ProcessId): boolean => processId(id.pid)?.started === id.started;
 
 /**
  * A namespace of the manifest: one with the mark is found anyway; one without may be of the moment between making and

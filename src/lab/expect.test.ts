@@ -23,7 +23,7 @@ test('every other host’s subnet is a plain route via that host', () => {
 test('what is missing and what is stale is told; what others own is not', () => {
   const route = (to: string, via: string, protocol: number) => {
     const value = kernelRoute({ destination: prefix(to), protocol, nextHops: [{ gateway: ip(via), index: 2 }] });
-    return { route: value, devices: ['eth0'], line: iprouteLine(value, () => 'eth0') };
+    return { route: value, line: iprouteLine(value, () => 'eth0') };
   };
   const bridge = kernelRoute({
     destination: prefix('10.244.0.0/24'),
@@ -38,7 +38,7 @@ test('what is missing and what is stale is told; what others own is not', () => 
     forwards: true,
     addresses: [],
     routes: [
-      { route: bridge, devices: ['cni0'], line: bridgeLine },
+      { route: bridge, line: bridgeLine },
       route('10.244.1.0/24', '10.168.0.3', 71),
       route('10.244.9.0/24', '10.168.0.9', 71),
       route('10.99.0.0/16', '10.168.0.9', RTPROT.STATIC),

@@ -1,7 +1,7 @@
 /** What is in the kernel: routes, addresses and links of each namespace of a lab, read at one moment. */
 import { readFileSync } from 'node:fs';
 import { isLinkLocal, isLoopback } from '../net/mod.ts';
-import type { InterfaceAddress, IpAddress } from '../net/mod.ts';
+import type { InterfaceAddress } from '../net/mod.ts';
 import { iprouteLine, Rtnetlink, RT_TABLE } from '../netlink/mod.ts';
 import type { KernelRoute } from '../netlink/mod.ts';
 import { NetworkNamespace } from '../sys/mod.ts';
@@ -10,8 +10,6 @@ export interface ObservedRoute {
   readonly route: KernelRoute;
   /** As `ip route` shows it. */
   readonly line: string;
-  /** Interface names of its next hops. */
-  readonly devices: readonly string[];
 }
 
 export interface ObservedNode {
@@ -32,20 +30,11 @@ export function observe(name: string, path: string): ObservedNode {
   const routes = netlink
     .routes(4, { table: RT_TABLE.MAIN })
     .filter((route) => route.table === RT_TABLE.MAIN)
-    .map((route) => ({
-      route,
-      line: iprouteLine(route, nameOf),
-      devices: route.nextHops.map((hop) => nameOf(hop.index)),
-    }));
+    .map((route) => ({ route, line: iprouteLine(route, nameOf) }));
   const addresses = netlink
     .addresses(4)
     .filter(({ address }) => !isLoopback(address) && !isLinkLocal(address))
     .map(({ address, prefixLength, index }) => ({ address, prefixLength, device: nameOf(index) }));
   const forwards = namespace.run(() => readFileSync('/proc/sys/net/ipv4/ip_forward', 'latin1')).trim() === '1';
   return { name, routes, addresses, forwards };
-}
-
-/** A pod's own address, by the interface the plugin made. */
-export function podAddress(node: ObservedNode): IpAddress | undefined {
-  return node.addresses.find(({ device }) => device === 'eth0')?.address;
 }

@@ -12,7 +12,7 @@ function node(name: string, address: string, routes: Record<string, string>, for
     routes: Object.entries(routes).map(([to, via]) => {
       const nextHops = via === 'blackhole' ? [] : [via === '' ? { index: 1 } : { index: 1, gateway: ip(via) }];
       const route = kernelRoute({ destination: prefix(to), protocol: 4, nextHops });
-      return { route, devices: ['eth0'], line: iprouteLine(route, () => 'eth0') };
+      return { route, line: iprouteLine(route, () => 'eth0') };
     }),
   };
 }

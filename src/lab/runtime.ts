@@ -65,7 +65,8 @@ export async function attachPod(layout: LabLayout, pod: Pod, signal: AbortSignal
     const answer = parseJson(stdout);
     const added = result.safeParse(answer);
     const address = parseInterfaceAddress(added.data?.ips[0]?.address ?? '')?.address;
-    if (status === 0 && address !== undefined) return address;
+    const isWanted = address !== undefined && (pod.address === undefined || pod.address === address);
+    if (status === 0 && isWanted) return address;
     const refused = refusal.safeParse(answer).data;
     if (refused?.code === TRY_AGAIN && attempt < ATTEMPTS && !signal.aborted) {
       await sleep(250, signal);

@@ -55,6 +55,13 @@ describe.skipIf(!here)('host-gw', () => {
     expect(leftovers(mine)).toEqual([]);
   });
 
+  const processOf = (who: string): number => {
+    const manifest = JSON.parse(readFileSync(`/run/godwit/lab/${name}/manifest.json`, 'utf8')) as {
+      processes: Record<string, { pid: number }>;
+    };
+    return manifest.processes[who]!.pid;
+  };
+
   describe('left running', () => {
     beforeAll(async () => {
       const up = await runCommand('lab', 'up', 'host-gw', '--name', name, '--detach');
@@ -89,10 +96,7 @@ describe.skipIf(!here)('host-gw', () => {
     });
 
     test('an agent that was killed changes nothing; the check goes on', async () => {
-      const manifest = JSON.parse(readFileSync(`/run/godwit/lab/${name}/manifest.json`, 'utf8')) as {
-        processes: Record<string, { pid: number }>;
-      };
-      process.kill(manifest.processes['node2']!.pid, 'SIGKILL');
+      process.kill(processOf('node2'), 'SIGKILL');
       const { stdout, status } = await runCommand('lab', 'check', name, '--json');
       expectFigure(JSON.parse(stdout) as Report);
       expect(status).toBe(0);
@@ -113,6 +117,16 @@ describe.skipIf(!here)('host-gw', () => {
       const { problems } = JSON.parse(stdout) as Report;
       expect(problems).toContain('node2: lacks route 10.244.0.0/24 via 10.168.0.2 dev eth0 proto 71');
       expect(problems).toContain('node2: has a stale route 10.244.0.0/24 via 10.168.0.4 dev eth0 proto 71');
+    });
+
+    test('a datastore that was killed is told, and changes no route', async () => {
+      run('ip', '-n', `${name}-node2`, 'route', 'replace', '10.244.0.0/24', 'via', '10.168.0.2', 'proto', '71');
+      process.kill(processOf('datastore'), 'SIGKILL');
+      const { stdout, status } = await runCommand('lab', 'check', name, '--json');
+      expect(status).toBe(1);
+      const { problems, reachability } = JSON.parse(stdout) as Report;
+      expect(problems).toEqual([expect.stringContaining('datastore: ')]);
+      expect(reachability.passed).toBe(42);
     });
 
     test('logs are those of the agent', async () => {

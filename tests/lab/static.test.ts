@@ -93,8 +93,7 @@ describe.skipIf(!here)('a lab of two segments and a router', () => {
     expect((await runCommand('lab', 'check', name)).status).toBe(0);
   });
 
-  test('address translation on the way does not pass for reachability by routes, but only pods are held to it', async () => {
-    // routers are no endpoints; a host that cannot be reached back is a fault even when ICMP gets through
+  test('a blackhole on the way back is named', async () => {
     run('ip', '-n', `${name}-c`, 'route', 'add', 'blackhole', '192.168.1.11/32');
     const { stdout } = await runCommand('lab', 'check', name, '--json');
     expect((JSON.parse(stdout) as { problems: string[] }).problems.join('\n')).toContain(
@@ -241,6 +240,24 @@ describe.skipIf(!here)('a lab whose process dies', () => {
       expect(await child.exited).toBe(0);
       expect(leftovers(name)).toEqual([]);
     }
+  });
+
+  test('Ctrl-C twice does not wait for what ignores SIGTERM', async () => {
+    const name = labs.name('t');
+    const child = startCommand('lab', 'run', file, '--name', name, '--json');
+    await child.stdout.getReader().read();
+    const inside = startCommand('lab', 'exec', '--lab', name, 'a', '--', 'sh', '-c', 'trap "" TERM; echo in; sleep 60');
+    await inside.stdout.getReader().read();
+    child.kill('SIGINT');
+    await until('it goes down', async () => {
+      return (await Bun.file(`/run/godwit/lab/${name}/manifest.json`).text()).includes('"stopping"');
+    });
+    expect(inside.exitCode).toBe(null);
+    child.kill('SIGINT');
+    expect(await child.exited).toBe(0);
+    expect(await child.stderr.text()).toContain('at once, then');
+    await inside.exited;
+    expect(leftovers(name)).toEqual([]);
   });
 
   test('a scenario that cannot be used makes nothing; with --json it is a document, too', async () => {
