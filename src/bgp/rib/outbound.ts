@@ -4,8 +4,8 @@
  */
 import { addressBytes } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
-import { SegmentType, WellKnownCommunity } from '../wire/mod.ts';
-import type { AsPath, AsSegment, NextHop, PathAttributes, SessionContext } from '../wire/mod.ts';
+import { IPV4_UNICAST, IPV6_UNICAST, SegmentType, WellKnownCommunity } from '../wire/mod.ts';
+import type { AfiSafi, AsPath, AsSegment, NextHop, PathAttributes, SessionContext } from '../wire/mod.ts';
 import { SetFlag } from './sets.ts';
 import type { NextHopMode, PolicyRoute, RoutePolicy } from './types.ts';
 
@@ -45,6 +45,26 @@ export interface RouteOrigin {
   readonly routerId: number;
   readonly from: PolicyRoute['from'];
 }
+
+export const afiSafiOf = (family: Family): AfiSafi => (family === 4 ? IPV4_UNICAST : IPV6_UNICAST);
+
+/** Attributes of a route of this speaker; a next hop of all zeros stands for ourselves. */
+export const ownAttributes = (family: Family): PathAttributes => ({
+  origin: 0,
+  asPath: [],
+  nextHop: { address: new Uint8Array(family === 4 ? 4 : 16), linkLocal: undefined },
+  med: undefined,
+  localPref: undefined,
+  atomicAggregate: false,
+  aggregator: undefined,
+  communities: [],
+  originatorId: undefined,
+  clusterList: [],
+  extendedCommunities: [],
+  largeCommunities: [],
+  unknown: [],
+  partial: 0,
+});
 
 /** RFC 1997 communities, RFC 4456 §6 and the split horizon of RFC 4271 §9.2: may a route like this go there? */
 export function mayExport(flags: number, origin: RouteOrigin, rules: ExportRules): boolean {

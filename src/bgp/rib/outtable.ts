@@ -8,7 +8,7 @@ import { encodeAttributes } from '../wire/mod.ts';
 import type { AfiSafi, EncodedAttributes, PathAttributes } from '../wire/mod.ts';
 import { BytePool } from './bytepool.ts';
 import { longer32 } from './columns.ts';
-import { mayExport, outbound } from './outbound.ts';
+import { afiSafiOf, mayExport, outbound, ownAttributes } from './outbound.ts';
 import type { ExportRules, RouteOrigin } from './outbound.ts';
 import { PlainBlock } from './plain.ts';
 import { plainOutbound, plainRules } from './plain-outbound.ts';
@@ -49,13 +49,12 @@ export class OutTable {
     table: FamilyTable,
     sets: AttributeSets,
     rules: ExportRules | undefined,
-    afiSafi: AfiSafi,
     maxMessage: number,
     originOf: (peer: number) => RouteOrigin,
   ) {
     this.table = table;
     this.family = table.family;
-    this.afiSafi = afiSafi;
+    this.afiSafi = afiSafiOf(table.family);
     this.sets = sets;
     this.rules = rules;
     this.originOf = originOf;
@@ -204,20 +203,10 @@ export class OutTable {
     if (!rules?.self) return 0;
     const external = rules.kind === 'ebgp';
     const attributes: PathAttributes = {
-      origin: 0,
+      ...ownAttributes(this.family),
       asPath: external ? [{ type: 2, asns: [rules.localAs] }] : [],
       nextHop: rules.self,
-      med: undefined,
       localPref: external ? undefined : 100,
-      atomicAggregate: false,
-      aggregator: undefined,
-      communities: [],
-      originatorId: undefined,
-      clusterList: [],
-      extendedCommunities: [],
-      largeCommunities: [],
-      unknown: [],
-      partial: 0,
     };
     const id = this.intern(0, encodeAttributes(attributes, this.afiSafi, rules.context));
     return id === refused ? 0 : id;

@@ -6,7 +6,7 @@ import type { ExportRules, RouteOrigin } from './outbound.ts';
 import { selfNextHop } from './outbound.ts';
 import { contextIndex } from './sets.ts';
 import type { SetOrigin } from './sets.ts';
-import type { PeerConfig, PeerId, PeerSession } from './types.ts';
+import type { MaxPrefix, PeerConfig, PeerId, PeerSession, RibEvents } from './types.ts';
 
 export interface OutSide {
   readonly group: UpdateGroup;
@@ -114,3 +114,23 @@ export const rejectAll = {
   rejectsAll: true,
   apply: () => ({ accept: false, reason: 'no policy (RFC 8212)' }) as const,
 };
+
+/** Reports a limit that is crossed, once until the count falls below it again. */
+export function checkLimit(
+  peer: Peer,
+  family: Family,
+  direction: 'in' | 'out',
+  count: number,
+  limit: MaxPrefix,
+  events: RibEvents,
+): void {
+  for (const level of ['warn', 'exceeded'] as const) {
+    const key = `${direction} ${family} ${level}`;
+    const over = level === 'warn' ? count * 100 >= limit.limit * limit.warnPercent : count > limit.limit;
+    if (!over) peer.limits.delete(key);
+    else if (!peer.limits.has(key)) {
+      peer.limits.add(key);
+      events.maxPrefix(peer.id, family, direction, level, count);
+    }
+  }
+}

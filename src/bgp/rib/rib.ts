@@ -13,14 +13,15 @@ import {
   decodeAttributes,
   encodeRouteRefresh,
 } from '../wire/mod.ts';
-import type { AfiSafi, PathAttributes, PrefixBuffer } from '../wire/mod.ts';
+import type { AfiSafi, PrefixBuffer } from '../wire/mod.ts';
 import { Decision, defaultDecision } from './decide.ts';
 import { BestPathFeed } from './feed.ts';
-import { UpdateGroup } from './group.ts';
+import type { UpdateGroup } from './group.ts';
+import { UpdateGroups } from './groups.ts';
 import { ImportStage } from './importstage.ts';
 import { NextHops } from './nexthops.ts';
-import { OutTable } from './outtable.ts';
-import { configure, exportRules, makePeer } from './peers.ts';
+import { afiSafiOf, ownAttributes } from './outbound.ts';
+import { checkLimit, configure, makePeer } from './peers.ts';
 import type { Peer } from './peers.ts';
 import { AttributeSets } from './sets.ts';
 import type { SetOrigin } from './sets.ts';
@@ -40,18 +41,13 @@ import type {
   RibStats,
   RouteQuery,
   RouteView,
-  RoutePolicy,
 } from './types.ts';
 import { Views } from './views.ts';
 
 const families: readonly Family[] = [4, 6];
 const okResult: ReceiveResult = { kind: 'ok' };
-const afiSafiOf = (family: Family): AfiSafi => (family === 4 ? IPV4_UNICAST : IPV6_UNICAST);
 const familyOfAfi = (family: AfiSafi): Family | undefined =>
   family === IPV4_UNICAST ? 4 : family === IPV6_UNICAST ? 6 : undefined;
-
-/** Bytes that the fastest member of a group may have unread before its group stops encoding. */
-const defaultStreamLimit = 4 << 20;
 
 export function createRib(options: RibOptions): Rib {
   return new RibCore(options);
@@ -67,9 +63,8 @@ class RibCore implements Rib {
   private readonly imports: ImportStage;
   private readonly views: Views;
   private readonly peers: (Peer | undefined)[] = [undefined];
-  private readonly groups = new Map<string, UpdateGroup>();
+  private readonly groups: UpdateGroups;
   private readonly feeds = new Set<BestPathFeed>();
-  private readonly policyIds = new Map<RoutePolicy, number>();
   private readonly view = new UpdateView();
   private readonly self: SetOrigin;
   private deferred = false;
@@ -98,6 +93,7 @@ class RibCore implements Rib {
       allowAsIn: 0,
       honorGracefulShutdown: false,
     };
+    this.groups = new UpdateGroups(options, this.clusterId, this.tables, this.sets, (id) => this.peers[id]);
     options.resolver.watch((changed) => this.nextHopsChanged(changed));
   }
 
@@ -140,11 +136,12 @@ class RibCore implements Rib {
       const old = before.families[family];
       const now = config.families[family];
       if (attributesDiffer || old?.importPolicy !== now?.importPolicy) this.refreshIn(id, family);
-      if (peer.session) this.regroup(peer, family);
+      this.regroup(peer, family);
       this.checkLimits(peer, family);
     }
     // whether its routes are reflected to others depends on this
-    if (before.reflectorClient !== config.reflectorClient) this.exportAgain();
+    if (before.reflectorClient !== config.reflectorClient) this.groups.again();
+    this.tellWork();
   }
 
   removePeer(id: PeerId): void {
@@ -159,79 +156,24 @@ class RibCore implements Rib {
     if (peer.session) this.sessionDown(id, families);
     configure(peer, peer.config, session);
     peer.limits.clear();
-    for (const family of families) if (session.context.families.has(afiSafiOf(family))) this.regroup(peer, family);
+    for (const family of families) this.regroup(peer, family);
+  }
+
+  private regroup(peer: Peer, family: Family): void {
+    if (!this.groups.place(peer, family)) return;
+    this.tellWork();
+    this.tellOutput(peer, family);
   }
 
   sessionDown(id: PeerId, retain: readonly Family[] = []): void {
     const peer = this.peer(id);
     for (const family of families) {
-      this.leaveGroup(peer, family);
+      this.groups.leave(peer, family);
       const table = this.tables[family];
       if (retain.includes(family)) table.markStale(id);
       else table.dropAll(id, false);
     }
     peer.session = undefined;
-    this.tellWork();
-  }
-
-  private leaveGroup(peer: Peer, family: Family): void {
-    const out = peer.out[family];
-    if (!out) return;
-    out.group.leave(peer.id);
-    if (out.group.members.size === 0) {
-      out.group.close();
-      this.groups.delete(out.group.key);
-    }
-    delete peer.out[family];
-  }
-
-  /** Puts the peer into the update group that its settings ask for. */
-  private regroup(peer: Peer, family: Family): void {
-    const rules = exportRules(peer, family, this.options.localAs, this.clusterId);
-    const { session } = peer;
-    const old = peer.out[family];
-    if (!session?.context.families.has(afiSafiOf(family))) return;
-    const limit = peer.config.families[family]?.maxPrefixOut;
-    const key = rules ? this.groupKey(rules, limit) : `none ${family}`;
-    if (old?.group.key === key) return;
-    const table = this.tables[family];
-    let group = this.groups.get(key);
-    if (!group) {
-      const maxMessage = session.context.extendedMessages ? 65535 : 4096;
-      const out = new OutTable(table, this.sets, rules, afiSafiOf(family), maxMessage, (id) => this.originOf(id));
-      group = new UpdateGroup(key, table, out, session.context, this.options.streamLimit ?? defaultStreamLimit);
-      this.groups.set(key, group);
-    }
-    const held = old?.group.heldBy(old.member);
-    this.leaveGroup(peer, family);
-    const member = group.join(peer.id, held);
-    if (old) member.endOfRib = old.member.endOfRib;
-    peer.out[family] = { group, member };
-    this.tellWork();
-    this.tellOutput(peer, family);
-  }
-
-  private groupKey(rules: object, limit: object | undefined): string {
-    return JSON.stringify([rules, limit], (key, value: unknown) => {
-      if (key === 'policy' && value) {
-        const policy = value as RoutePolicy;
-        let id = this.policyIds.get(policy);
-        if (id === undefined) this.policyIds.set(policy, (id = this.policyIds.size + 1));
-        return id;
-      }
-      if (value instanceof Set) return [...(value as Set<number>)].sort((a, b) => a - b);
-      return value instanceof Uint8Array ? [...value] : value;
-    });
-  }
-
-  private originOf(id: number): Peer['source'] {
-    const peer = this.peers[id];
-    return peer?.source ?? { kind: 'local', reflectorClient: false, routerId: this.options.routerId, from: undefined };
-  }
-
-  /** Everything that was made of attribute sets for export is to be made again. */
-  private exportAgain(): void {
-    for (const group of this.groups.values()) group.again();
     this.tellWork();
   }
 
@@ -291,25 +233,7 @@ class RibCore implements Rib {
 
   private checkLimits(peer: Peer, family: Family): void {
     const limit = peer.config.families[family]?.maxPrefixIn;
-    if (limit) this.checkLimit(peer, family, 'in', this.tables[family].received[peer.id]!, limit);
-  }
-
-  private checkLimit(
-    peer: Peer,
-    family: Family,
-    direction: 'in' | 'out',
-    count: number,
-    limit: { limit: number; warnPercent: number },
-  ): void {
-    for (const level of ['warn', 'exceeded'] as const) {
-      const key = `${direction} ${family} ${level}`;
-      const over = level === 'warn' ? count * 100 >= limit.limit * limit.warnPercent : count > limit.limit;
-      if (!over) peer.limits.delete(key);
-      else if (!peer.limits.has(key)) {
-        peer.limits.add(key);
-        this.options.events.maxPrefix(peer.id, family, direction, level, count);
-      }
-    }
+    if (limit) checkLimit(peer, family, 'in', this.tables[family].received[peer.id]!, limit, this.options.events);
   }
 
   markStale(id: PeerId, family: Family): void {
@@ -324,23 +248,7 @@ class RibCore implements Rib {
 
   announce(route: LocalRoute): void {
     const family = familyOf(route.prefix);
-    const attributes: PathAttributes = {
-      origin: 0,
-      asPath: [],
-      nextHop: { address: new Uint8Array(family === 4 ? 4 : 16), linkLocal: undefined },
-      med: undefined,
-      localPref: undefined,
-      atomicAggregate: false,
-      aggregator: undefined,
-      communities: [],
-      originatorId: undefined,
-      clusterList: [],
-      extendedCommunities: [],
-      largeCommunities: [],
-      unknown: [],
-      partial: 0,
-      ...route.attributes,
-    };
+    const attributes = { ...ownAttributes(family), ...route.attributes };
     const table = this.tables[family];
     const set = this.sets.internAttributes(this.self, family, attributes);
     table.setPath(
@@ -393,7 +301,7 @@ class RibCore implements Rib {
   get pending(): boolean {
     for (const family of families) if (this.tables[family].dirty.size > 0) return true;
     if (this.deferred) return false;
-    for (const group of this.groups.values()) if (group.dirty.size > 0 && !group.blocked) return true;
+    for (const group of this.groups.all()) if (group.dirty.size > 0 && !group.blocked) return true;
     return false;
   }
 
@@ -423,7 +331,7 @@ class RibCore implements Rib {
       busy = true;
     }
     if (!this.deferred) {
-      for (const group of this.groups.values()) {
+      for (const group of this.groups.all()) {
         if (group.dirty.size === 0 || group.blocked) continue;
         group.export();
         busy = true;
@@ -444,7 +352,7 @@ class RibCore implements Rib {
   private collect(): void {
     if (this.tables[4].dirty.size > 0 || this.tables[6].dirty.size > 0) return;
     this.sets.collect((set) => {
-      for (const group of this.groups.values()) group.out.setGone(set);
+      for (const group of this.groups.all()) group.out.setGone(set);
     });
   }
 
@@ -460,7 +368,7 @@ class RibCore implements Rib {
       const peer = this.peers[id]!;
       const limit = peer.config.families[family]?.maxPrefixOut;
       if (!limit) return; // the limit is part of what makes a group
-      this.checkLimit(peer, family, 'out', group.out.size, limit);
+      checkLimit(peer, family, 'out', group.out.size, limit, this.options.events);
     }
   }
 
@@ -526,7 +434,7 @@ class RibCore implements Rib {
   stats(): RibStats {
     let bytes = this.sets.bytes;
     for (const family of families) bytes += this.tables[family].bytes;
-    for (const group of this.groups.values()) bytes += group.out.bytes;
+    for (const group of this.groups.all()) bytes += group.out.bytes;
     return {
       prefixes: { 4: this.tables[4].prefixes.size, 6: this.tables[6].prefixes.size },
       paths: { 4: this.tables[4].paths.size, 6: this.tables[6].paths.size },
