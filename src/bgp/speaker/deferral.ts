@@ -5,12 +5,24 @@
 import type { Clock } from '../../base/mod.ts';
 import type { Peer } from './peer.ts';
 
+/**
+ * Neighbours that say they restart too, or know nothing of graceful restart, are not to be waited for. But what they have
+ * to say is usually on its way (FRR sets the restart bit for two minutes after its own start), and routes dropped from the
+ * kernel just before they come back are packets lost: so a moment, which no two restarting speakers notice.
+ */
+const GRACE_MS = 2000;
+
 export class Deferral {
+  private readonly clock: Clock;
+  /** When the grace of each such neighbour ends. */
+  private readonly graceUntil = new Map<Peer, number>();
+  private graceTimer: Disposable | undefined;
   private active: boolean;
   private timer: Disposable | undefined;
   private readonly finish: (because: string) => void;
 
   constructor(clock: Clock, restarting: boolean, ms: number, finish: (because: string) => void) {
+    this.clock = clock;
     this.active = restarting;
     this.finish = finish;
     if (restarting) this.timer = clock.after(ms, () => this.end('the deferral timer ran out'));
@@ -23,12 +35,31 @@ export class Deferral {
   /** Looks whether anybody is still to be waited for. */
   check(peers: Iterable<Peer>): void {
     if (!this.active) return;
-    for (const peer of peers) if (isAwaited(peer)) return;
+    const all = [...peers];
+    let later = 0;
+    for (const peer of all) {
+      const awaited = isAwaited(peer);
+      if (awaited === 'until End-of-RIB') return;
+      if (awaited === 'a moment') later = Math.max(later, this.graceOf(peer));
+    }
+    if (later > 0) {
+      this.graceTimer?.[Symbol.dispose]();
+      this.graceTimer = this.clock.after(later, () => this.check(all));
+      return;
+    }
     this.end('all neighbours sent End-of-RIB');
+  }
+
+  /** Milliseconds left of a neighbour's grace, which begins when it is asked for. */
+  private graceOf(peer: Peer): number {
+    const until = this.graceUntil.get(peer) ?? this.clock.now() + GRACE_MS;
+    this.graceUntil.set(peer, until);
+    return Math.max(0, until - this.clock.now());
   }
 
   cancel(): void {
     this.active = false;
+    this.graceTimer?.[Symbol.dispose]();
     this.timer?.[Symbol.dispose]();
   }
 
@@ -38,12 +69,12 @@ export class Deferral {
   }
 }
 
-function isAwaited(peer: Peer): boolean {
-  if (!peer.config.enabled || peer.shutdown !== undefined || peer.config.gracefulRestart === 'off') return false;
+function isAwaited(peer: Peer): 'no' | 'a moment' | 'until End-of-RIB' {
+  if (!peer.config.enabled || peer.shutdown !== undefined || peer.config.gracefulRestart === 'off') return 'no';
   const { session } = peer;
-  if (!session?.active) return true;
+  if (!session?.active) return 'until End-of-RIB';
+  if (session.families.every((family) => session.finished.has(family))) return 'no';
   const restart = session.negotiated.gracefulRestart;
   // one that restarts too waits for us: nobody must wait for the other
-  if (!restart || restart.restarting) return false;
-  return session.families.some((family) => !session.finished.has(family));
+  return !restart || restart.restarting ? 'a moment' : 'until End-of-RIB';
 }
