@@ -26,8 +26,7 @@ function staticRoute(a: Announcement): string {
 function channels(spec: RouterSpec, n: Partial<NeighborSpec>, families: readonly string[]): string[] {
   return families.map((family) => {
     const limit = n.maxPrefix === undefined ? '' : ` import limit ${n.maxPrefix} action restart;`;
-    const restart = spec.gracefulRestart ? '' : '';
-    return `  ${family} { import all; export all;${limit}${restart} };`;
+    return `  ${family} { import all; export all;${limit} };`;
   });
 }
 
@@ -67,8 +66,9 @@ export function birdConfig(spec: RouterSpec): string {
     const routes = (spec.announce ?? []).filter((a) => familyOfAddress(a.prefix) === family);
     return `protocol static static_${family} {\n  ${family};\n${routes.map(staticRoute).join('\n')}\n}`;
   });
+  const wait = spec.gracefulRestart ? ' graceful restart on;' : '';
   const kernels = families.map(
-    (f) => `protocol kernel kernel_${f} { ${f} { export where source = RTS_BGP; }; persist; }`,
+    (f) => `protocol kernel kernel_${f} { ${f} { export where source = RTS_BGP; }; persist;${wait} }`,
   );
   return [
     'log stderr all;',
@@ -87,6 +87,7 @@ export class Bird implements Router {
   readonly kind = 'BIRD';
   readonly spec: RouterSpec;
   readonly daemon: Daemon;
+  private lives = 0;
 
   private constructor(spec: RouterSpec, daemon: Daemon) {
     this.spec = spec;
@@ -102,7 +103,8 @@ export class Bird implements Router {
 
   async start(): Promise<void> {
     const { daemon } = this;
-    const restart = this.spec.gracefulRestart ? ['-R'] : [];
+    // -R: it is back from a crash and says so in its OPENs
+    const restart = this.spec.gracefulRestart && this.lives++ > 0 ? ['-R'] : [];
     daemon.spawn([
       'bird',
       '-f',

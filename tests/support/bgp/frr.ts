@@ -49,13 +49,15 @@ export function frrConfig(spec: RouterSpec): string {
   return [
     'log stdout',
     'debug bgp neighbor-events',
+    // before they are used: a map that changes later is looked at after five seconds
+    ...maps,
     `router bgp ${spec.asn}`,
     ` bgp router-id ${spec.id}`,
     ' no bgp ebgp-requires-policy',
     ' no bgp default ipv4-unicast',
     ' no bgp network import-check',
     ' no bgp enforce-first-as',
-    ' coalesce-time 0',
+    ' coalesce-time 100',
     ...(spec.gracefulRestart
       ? [' bgp graceful-restart', ' bgp graceful-restart preserve-fw-state', ' bgp graceful-restart restart-time 30']
       : []),
@@ -71,7 +73,6 @@ export function frrConfig(spec: RouterSpec): string {
     ...familyLines(spec, 'ipv4'),
     ...familyLines(spec, 'ipv6'),
     'exit',
-    ...maps,
     '',
   ].join('\n');
 }

@@ -1,0 +1,37 @@
+/** A steady stream of packets and the count of those lost. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { until } from './netns.ts';
+
+const INTERVAL_S = '0.01';
+
+/** `ping` from a namespace, a hundred a second, until stopped. */
+export class Traffic implements Disposable {
+  private readonly child: ChildProcess;
+  private output = '';
+
+  /** `namespace` is the name `ip netns` knows. */
+  constructor(namespace: string, from: string, to: string) {
+    this.child = spawn('ip', ['netns', 'exec', namespace, 'ping', '-n', '-I', from, '-i', INTERVAL_S, to]);
+    this.child.stdout!.on('data', (data: Buffer) => (this.output += data.toString()));
+  }
+
+  /** Waits until answers come. */
+  async flowing(): Promise<void> {
+    await until('answers come', () => this.output.includes('bytes from'));
+  }
+
+  /** Ends the stream; packets sent and packets lost. The last may still have been on its way. */
+  async stop(): Promise<{ readonly sent: number; readonly lost: number }> {
+    const ended = new Promise((done) => this.child.once('close', done));
+    this.child.kill('SIGINT');
+    await ended;
+    const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(this.output) ?? [];
+    const lost = Number(sent) - Number(received);
+    const lastAnswered = new RegExp(`icmp_seq=${sent}\\b`).test(this.output);
+    return { sent: Number(sent), lost: lost > 0 && !lastAnswered ? lost - 1 : lost };
+  }
+
+  [Symbol.dispose](): void {
+    this.child.kill('SIGKILL');
+  }
+}
