@@ -17,6 +17,7 @@ export const testPackages: readonly { package: string; provides: string }[] = [
   { package: 'kmod', provides: '/usr/sbin/insmod' },
   { package: 'netcat-openbsd', provides: '/usr/bin/nc' },
   { package: 'containernetworking-plugins', provides: '/usr/lib/cni/bridge' },
+  { package: 'openssl', provides: '/usr/bin/openssl' },
 ];
 
 /**

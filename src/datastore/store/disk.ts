@@ -67,8 +67,13 @@ export class Disk implements Disposable {
       if (version > SCHEMA_VERSION) {
         throw new GodwitError('data-directory', `${path} was written by a newer Godwit (format ${version})`);
       }
-      this.database.run(SCHEMA);
-      this.database.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+      // nothing is written to a store that is there: it must start, and be read, on a full disk too
+      if (version < SCHEMA_VERSION) {
+        this.database.transaction(() => {
+          this.database.run(SCHEMA);
+          this.database.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+        })();
+      }
     } catch (error) {
       throw openError(directory, error);
     }
