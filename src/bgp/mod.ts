@@ -21,6 +21,6 @@
  */
 export * from './config/mod.ts';
 export * from './control/mod.ts';
-export { createSpeaker, networkAttributes, Speaker } from './speaker/mod.ts';
+export { createSpeaker, FakeNetwork, networkAttributes, Speaker } from './speaker/mod.ts';
 export type { FibSink, Network, SpeakerEvent, SpeakerOptions } from './speaker/mod.ts';
 export type { BestChange, LocalRoute, NextHopResolver, Resolution } from './rib/mod.ts';

@@ -118,7 +118,8 @@ export class Connection {
         return left <= 0;
       }
       const written = this.socket.write(next);
-      if (written > 0) this.lastProgress = this.clock.now();
+      // bytes that were not waiting yet begin to wait now
+      if (written > 0 || !this.pending) this.lastProgress = this.clock.now();
       if (written < next.length) {
         // all of it when the connection is gone (-1): `closed` follows
         this.pending = next.subarray(Math.max(0, written));

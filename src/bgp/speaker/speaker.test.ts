@@ -1,0 +1,163 @@
+// Speakers on a network and a clock of the test's own: what happens when, to the second.
+import { describe, expect, test } from 'bun:test';
+import { ManualClock } from '../../base/mod.ts';
+import { ip } from '../../net/mod.ts';
+import { parseConfig } from '../config/mod.ts';
+import { CeaseSubcode, ceaseNotification, MessageType } from '../wire/mod.ts';
+import { FakeNetwork } from './fake-network.ts';
+import { createSpeaker } from './speaker.ts';
+import type { Speaker } from './speaker.ts';
+import type { SpeakerEvent } from './events.ts';
+
+class World implements Disposable {
+  readonly clock = new ManualClock();
+  readonly network = new FakeNetwork(this.clock);
+  readonly stopper = new AbortController();
+  readonly events = new Map<string, { at: number; event: SpeakerEvent }[]>();
+
+  speaker(address: string, asn: number, rest: string): Speaker {
+    const parsed = parseConfig(
+      `routerId: ${address}\nas: ${asn}\ncontrol: false\nlisten: ['${address}']\nebgpRequiresPolicy: false\n${rest}`,
+    );
+    if (!parsed.ok) throw new Error(parsed.error.join('\n'));
+    const { clock } = this;
+    const network = this.network.host(ip(address));
+    const speaker = createSpeaker({ config: parsed.value, clock, network, random: () => 1 });
+    const log: { at: number; event: SpeakerEvent }[] = [];
+    this.events.set(address, log);
+    speaker.on((event) => log.push({ at: clock.now(), event }));
+    void speaker.run(this.stopper.signal);
+    return speaker;
+  }
+
+  /** Lets time pass, a little at a time, with whatever it sets off. */
+  async pass(ms: number, step = 50): Promise<void> {
+    for (let passed = 0; passed < ms; passed += step) {
+      this.clock.advance(step);
+      for (let i = 0; i < 6; i++) await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  }
+
+  times(address: string, type: SpeakerEvent['type']): number[] {
+    return this.events.get(address)!.flatMap(({ at, event }) => (event.type === type ? [at] : []));
+  }
+
+  [Symbol.dispose](): void {
+    this.stopper.abort();
+  }
+}
+
+const [a, b, c] = ['10.0.0.1', '10.0.0.2', '10.0.0.3'];
+const state = (speaker: Speaker, neighbor: string) => speaker.peers.get(ip(neighbor))?.state;
+const neighbor = (address: string, asn: number, more = '') =>
+  `neighbors: [{ address: ${address}, as: ${asn}${more === '' ? '' : `, ${more}`} }]\n`;
+
+describe('timers', () => {
+  test('a peer that vanishes without a word is given up after the hold time', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, neighbor(b, 65002, 'timers: { hold: 9 }'));
+    world.speaker(b, 65002, neighbor(a, 65001));
+    await world.pass(1000);
+    expect(state(one, b)).toBe('Established');
+    await world.pass(60_000, 250);
+    expect(world.times(a, 'down')).toEqual([]); // KEEPALIVEs hold it up
+    const gone = world.clock.now();
+    world.network.down.add(ip(b));
+    await world.pass(12_000, 250);
+    const [down] = world.times(a, 'down');
+    // at most three seconds had passed since the last KEEPALIVE
+    expect(down! - gone).toBeGreaterThanOrEqual(5500);
+    expect(down! - gone).toBeLessThanOrEqual(9500);
+  });
+
+  test('dialling somebody who refuses: 1, 2, 4 … 60 seconds', async () => {
+    using world = new World();
+    world.speaker(a, 65001, neighbor(b, 65002));
+    await world.pass(200_000, 100);
+    const times = world.network.connections.map((connection) => connection.at);
+    const waits = times.slice(1).map((at, i) => Math.round((at - times[i]!) / 1000));
+    expect(waits.slice(0, 8)).toEqual([1, 2, 4, 8, 16, 32, 60, 60]);
+  });
+
+  test('dialling somebody who does not answer: again at every ConnectRetry', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, neighbor(b, 65002, 'timers: { connectRetry: 10 }'));
+    world.network.down.add(ip(b));
+    await world.pass(35_000, 100);
+    expect(state(one, b)).toBe('Connect');
+    world.network.down.delete(ip(b));
+    world.speaker(b, 65002, neighbor(a, 65001, 'passive: true'));
+    await world.pass(11_000, 100);
+    expect(state(one, b)).toBe('Established');
+  });
+
+  test('KEEPALIVEs come at a third of the hold time', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, neighbor(b, 65002, 'timers: { hold: 30 }'));
+    world.speaker(b, 65002, neighbor(a, 65001));
+    await world.pass(1000);
+    const { counts } = one.peers.get(ip(b))!;
+    const before = counts.messagesIn;
+    await world.pass(100_000, 500);
+    expect(counts.messagesIn - before).toBeGreaterThanOrEqual(9);
+    expect(counts.messagesIn - before).toBeLessThanOrEqual(10);
+  });
+
+  test('a peer that takes no bytes is closed after the send hold time, KEEPALIVEs notwithstanding', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, neighbor(b, 65002, 'timers: { sendHold: 20, hold: 60 }'));
+    world.speaker(b, 65002, neighbor(a, 65001));
+    await world.pass(1000);
+    expect(state(one, b)).toBe('Established');
+    const stuck = world.clock.now();
+    // a's bytes are taken no more; b's still come, so a's hold timer is content
+    world.network.window = 0;
+    const socket = one.peers.get(ip(b))!.session!.connection.socket as unknown as {
+      handlers: { data(b: Uint8Array): void };
+    };
+    const keepalive = new Uint8Array(19).fill(255, 0, 16);
+    keepalive.set([0, 19, MessageType.Keepalive], 16);
+    for (let i = 0; i < 30 && state(one, b) === 'Established'; i++) {
+      socket.handlers.data(keepalive);
+      await world.pass(1000, 250);
+    }
+    const [down] = world.times(a, 'down');
+    expect(down! - stuck).toBeGreaterThanOrEqual(20_000);
+    expect(down! - stuck).toBeLessThanOrEqual(25_000);
+  });
+});
+
+describe('routes', () => {
+  test('through a reflector, with originator and cluster list; gone when their source is', async () => {
+    using world = new World();
+    world.speaker(a, 65000, `networks: [{ prefix: 10.7.0.0/16 }]\n${neighbor(b, 65000)}`);
+    const reflector = world.speaker(
+      b,
+      65000,
+      `groups: { clients: { as: internal, routeReflectorClient: true } }
+neighbors: [{ address: ${a}, group: clients }, { address: ${c}, group: clients }]`,
+    );
+    const three = world.speaker(c, 65000, neighbor(b, 65000));
+    await world.pass(2000);
+    const [route] = [...three.rib.routes({})];
+    expect(route?.paths[0]?.attributes).toMatchObject({ originatorId: 0x0a000001, clusterList: [0x0a000002] });
+    reflector.peers.get(ip(a))!.stop(ceaseNotification(CeaseSubcode.AdministrativeShutdown));
+    await world.pass(100);
+    expect([...three.rib.routes({})]).toEqual([]);
+    reflector.peers.get(ip(a))!.start();
+    await world.pass(3000);
+    expect([...three.rib.routes({})].length).toBe(1);
+  });
+
+  test('a thousand changes of one prefix while input runs are few UPDATEs', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, neighbor(b, 65002));
+    const two = world.speaker(b, 65002, neighbor(a, 65001));
+    await world.pass(1000);
+    const before = two.peers.get(ip(a))!.counts.updatesIn;
+    for (let med = 0; med < 1000; med++) one.announce({ prefix: '10.7.0.0/16' as never, attributes: { med } });
+    await world.pass(500);
+    expect([...two.rib.routes({})][0]?.paths[0]?.attributes.med).toBe(999);
+    expect(two.peers.get(ip(a))!.counts.updatesIn - before).toBeLessThan(5);
+  });
+});
