@@ -105,7 +105,7 @@ describe('timers', () => {
 
   test('a peer that takes no bytes is closed after the send hold time, KEEPALIVEs notwithstanding', async () => {
     using world = new World();
-    const one = world.speaker(a, 65001, neighbor(b, 65002, 'timers: { sendHold: 20, hold: 60 }'));
+    const one = world.speaker(a, 65001, neighbor(b, 65002, 'timers: { sendHold: 20, hold: 60, keepalive: 2 }'));
     world.speaker(b, 65002, neighbor(a, 65001));
     await world.pass(1000);
     expect(state(one, b)).toBe('Established');
