@@ -17,18 +17,20 @@ export class BytePool {
   /** Whether the last `intern` made a new entry. */
   created = false;
   private hashes: Int32Array;
-  private slots = new Uint32Array(128);
+  private slots: Uint32Array;
   private arenaTop = 0;
   private garbage = 0;
   private nextFree = 0;
 
-  constructor() {
-    this.arena = new Uint8Array(4096);
-    this.offsets = new Uint32Array(64);
-    this.lengths = new Uint32Array(64);
-    this.tags = new Uint32Array(64);
-    this.refs = new Uint32Array(64);
-    this.hashes = new Int32Array(64);
+  /** With room for `entries` of some 64 bytes; it grows. A power of two. */
+  constructor(entries = 64) {
+    this.arena = new Uint8Array(entries * 64);
+    this.slots = new Uint32Array(entries * 2);
+    this.offsets = new Uint32Array(entries);
+    this.lengths = new Uint32Array(entries);
+    this.tags = new Uint32Array(entries);
+    this.refs = new Uint32Array(entries);
+    this.hashes = new Int32Array(entries);
   }
 
   get capacity(): number {

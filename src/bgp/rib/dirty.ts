@@ -4,12 +4,17 @@
  * out in ascending order, round after round, so that no prefix starves however often others change.
  */
 export class DirtySet {
-  private words = new Uint32Array(2048);
+  private words: Uint32Array;
   /** Words outside [low, high] are zero. */
   private low = 0;
   private high = -1;
   private cursor = 0;
   size = 0;
+
+  /** With room for the numbers below `capacity`; it grows. */
+  constructor(capacity = 65536) {
+    this.words = new Uint32Array(capacity >>> 5);
+  }
 
   has(index: number): boolean {
     const word = this.words[index >>> 5];

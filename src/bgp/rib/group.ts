@@ -17,6 +17,8 @@ import type { BestConsumer, IndexHolder, FamilyTable } from './table.ts';
 
 const batchSize = 65536;
 const lagBatchSize = 8192;
+/** There may be a thousand lagging members in a small network: their sets begin small. */
+const lagCapacity = 2048;
 
 export interface Lag {
   /** Prefixes it must be told of. */
@@ -101,7 +103,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
   join(peer: number, held?: DirtySet): Member {
     const member = new Member(peer);
     this.members.set(peer, member);
-    member.lag = { dirty: new DirtySet(), held: held ?? new DirtySet() };
+    member.lag = { dirty: new DirtySet(lagCapacity), held: held ?? new DirtySet(lagCapacity) };
     this.lagging.add(member);
     this.resend(member);
     if (held) for (let i = 1; i < this.table.prefixes.top; i++) if (held.has(i)) member.lag.dirty.add(i);
@@ -144,7 +146,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
   /** From reading the stream to a set of prefixes: those in what it has not read yet. */
   private fallBehind(member: Member): void {
     if (member.lag) return;
-    const lag: Lag = { dirty: new DirtySet(), held: new DirtySet() };
+    const lag: Lag = { dirty: new DirtySet(lagCapacity), held: new DirtySet(lagCapacity) };
     const { table, out } = this;
     out.forEach(table.prefixes.top, (index) => {
       if (out.source(out.get(index)) !== member.peer) lag.held.add(index);

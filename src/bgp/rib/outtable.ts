@@ -30,13 +30,13 @@ export class OutTable {
   /** Prefixes announced. */
   size = 0;
   /** Scratch for the group: by announcement id, the head of a list while a batch is built; all zeros otherwise. */
-  heads = new Uint32Array(64);
+  heads = new Uint32Array(1024);
   onChange: (index: number) => void = () => {};
   private readonly table: FamilyTable;
   private readonly sets: AttributeSets;
   private readonly originOf: (peer: number) => RouteOrigin;
   /** The announcements: MP_REACH head (its length first), then all other attributes; tagged with the source peer. */
-  private readonly pool = new BytePool();
+  private readonly pool = new BytePool(1024);
   private entries = new Uint32Array(64);
   /** By attribute set: the announcement made of it, `refused`, or 0 for not known yet. Holds a reference. */
   private made = new Uint32Array(64);

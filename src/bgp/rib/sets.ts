@@ -107,21 +107,24 @@ export interface BadBlock {
   readonly error?: ProtocolError;
 }
 
+/** Not so few that a table of some thousand routes makes them grow often. */
+const initialSets = 4096;
+
 export class AttributeSets {
-  readonly pool = new BytePool();
-  peer = new Uint16Array(64);
-  flags = new Uint8Array(64);
-  origin = new Uint8Array(64);
-  pathLength = new Uint16Array(64);
-  clusterLength = new Uint16Array(64);
-  nextHop = new Uint32Array(64);
-  localPref = new Uint32Array(64);
-  med = new Uint32Array(64);
-  neighborAs = new Uint32Array(64);
-  routerId = new Uint32Array(64);
-  weight = new Uint32Array(64);
+  readonly pool = new BytePool(initialSets);
+  peer = new Uint16Array(initialSets);
+  flags = new Uint8Array(initialSets);
+  origin = new Uint8Array(initialSets);
+  pathLength = new Uint16Array(initialSets);
+  clusterLength = new Uint16Array(initialSets);
+  nextHop = new Uint32Array(initialSets);
+  localPref = new Uint32Array(initialSets);
+  med = new Uint32Array(initialSets);
+  neighborAs = new Uint32Array(initialSets);
+  routerId = new Uint32Array(initialSets);
+  weight = new Uint32Array(initialSets);
   /** The outcome of the import policy, when it does not look at prefixes. Holds a reference if it is another set. */
-  imported = new Uint32Array(64);
+  imported = new Uint32Array(initialSets);
   private readonly plain = new PlainBlock();
   private readonly summary = {
     ...{ origin: 0, pathLength: 0, neighborAs: 0, loops: 0, community: 0, med: -1, localPref: -1, originatorId: -1 },
