@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isNode, LineCounter, parseAllDocuments } from 'yaml';
+import type { ScalarTag } from 'yaml';
 import { GodwitError, messageOf, printable } from '../../base/mod.ts';
 import { describeProblem, isObject, parseGiven, parseJson } from '../../model/mod.ts';
 import type { AnyResource, Json, JsonObject } from '../../model/mod.ts';
@@ -36,10 +37,21 @@ async function readTexts(path: string): Promise<(readonly [string, string])[]> {
   }
 }
 
+/** calicoctl reads YAML 1.1, in which these mean true and false; YAML 1.2 would make texts of them. */
+const boolean = (value: boolean, test: RegExp): ScalarTag => ({
+  tag: 'tag:yaml.org,2002:bool',
+  default: true,
+  test,
+  identify: () => false,
+  resolve: () => value,
+});
+const yes = boolean(true, /^(yes|Yes|YES|on|On|ON)$/);
+const no = boolean(false, /^(no|No|NO|off|Off|OFF)$/);
+
 /** All objects of a text; throws where the text is no YAML. */
 export function parseGivenText(name: string, text: string): GivenObject[] {
   const lines = new LineCounter();
-  const documents = parseAllDocuments(text, { lineCounter: lines });
+  const documents = parseAllDocuments(text, { lineCounter: lines, customTags: (tags) => [yes, no, ...tags] });
   const out: GivenObject[] = [];
   for (const document of 'empty' in documents ? [] : documents) {
     const [fault] = document.errors;
@@ -57,7 +69,7 @@ export function parseGivenText(name: string, text: string): GivenObject[] {
     } catch (error) {
       throw new GodwitError('input', `${where}: ${messageOf(error)}`);
     }
-    for (const object of unwrapList(json)) out.push(judge(where, object));
+    for (const object of unwrapList(json)) out.push(judge(where, withTextLabels(object)));
   }
   return out;
 }
@@ -72,6 +84,21 @@ function unwrapList(json: Json): readonly Json[] {
   return (items as readonly Json[]).map((item) =>
     isObject(item) && itemKind !== '' ? { kind: itemKind, apiVersion, ...item } : item,
   );
+}
+
+/** `rack: 1` and `reflector: true` are texts in labels and annotations, whatever YAML makes of them. */
+function withTextLabels(json: Json): Json {
+  if (!isObject(json) || !isObject(json['metadata'])) return json;
+  const metadata: Record<string, Json | undefined> = { ...json['metadata'] };
+  for (const key of ['labels', 'annotations']) {
+    const map = metadata[key];
+    if (!isObject(map)) continue;
+    const texts = Object.entries(map).map(([name, value]) => {
+      return [name, typeof value === 'boolean' || typeof value === 'number' ? String(value) : value] as const;
+    });
+    metadata[key] = Object.fromEntries(texts);
+  }
+  return { ...json, metadata };
 }
 
 function judge(where: string, json: Json): GivenObject {

@@ -10,7 +10,9 @@ export const password = f.section({
     f.section({ name: f.text(253), key: f.text(253), optional: f.optional(f.explicit(f.flag)) }),
   ),
 });
-const ranges = f.withDefault(f.list(f.section({ cidr: f.prefix() }), 'IP prefixes as {cidr: …}'), []);
+const ranges = f.withDefault(f.list(f.section({ cidr: f.optional(f.prefix()) }), 'IP prefixes as {cidr: …}'), []);
+/** For which pools a program of Calico's installs the routes to other nodes' blocks. */
+export const programmer = f.choice('Enabled', 'Disabled', 'EnabledIPIPOnly', 'EnabledNoEncapOnly');
 /** A metric of the kernel's route table, as Felix and BIRD share it. */
 export const priority = f.integer(1, 2_147_483_646);
 
@@ -33,14 +35,15 @@ const spec = f.section({
     ),
     [],
   ),
-  listenPort: f.withDefault(f.integer(1, 65_535), 179),
+  /** 179 where neither the node's nor the cluster's configuration says anything. */
+  listenPort: f.optional(f.integer(1, 65_535)),
   nodeMeshPassword: f.optional(password),
-  nodeMeshMaxRestartTime: f.withDefault(f.duration(0, 4095), 120),
+  nodeMeshMaxRestartTime: f.optional(f.duration(0, 4095)),
   bindMode: f.withDefault(f.choice('None', 'NodeIP'), 'None'),
   ignoredInterfaces: f.withDefault(f.list(f.interfacePattern, 'interface names'), []),
   localWorkloadPeeringIPV4: f.optional(f.address(4)),
   localWorkloadPeeringIPV6: f.optional(f.address(6)),
-  programClusterRoutes: f.optional(f.choice('Enabled', 'Disabled')),
+  programClusterRoutes: f.optional(programmer),
   ipv4NormalRoutePriority: f.withDefault(priority, 1024),
   ipv6NormalRoutePriority: f.withDefault(priority, 1024),
 });

@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import * as f from '../fields.ts';
 import { defineKind } from '../kind.ts';
-import { priority } from './bgp-configuration.ts';
+import { priority, programmer } from './bgp-configuration.ts';
 
 const mtu = f.optional(f.explicit(f.integer(0, 65_535)));
 const explicitFlag = f.optional(f.explicit(f.flag));
@@ -25,7 +25,7 @@ const spec = f.section({
   mtuIfacePattern: f.optional(f.text(256)),
   deviceRouteSourceAddress: f.optional(f.address(4)),
   deviceRouteSourceAddressIPv6: f.optional(f.address(6)),
-  programClusterRoutes: f.optional(f.choice('Enabled', 'Disabled')),
+  programClusterRoutes: f.optional(programmer),
   externalNodesList: f.withDefault(f.list(f.interfaceAddress(), 'addresses or IP prefixes'), []),
   ipv4NormalRoutePriority: f.withDefault(priority, 1024),
   ipv6NormalRoutePriority: f.withDefault(priority, 1024),
