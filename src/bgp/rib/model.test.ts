@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test';
 import { prefix } from '../../net/mod.ts';
 import type { Family, Prefix } from '../../net/mod.ts';
 import type { PathAttributes } from '../wire/mod.ts';
-import { TestBed, attributes, number, ownAs, show } from './fixtures.ts';
+import { TestBed, attributes, number, ownAs, show, update } from './fixtures.ts';
 import type { FarEnd } from './fixtures.ts';
 
 // The whole RIB against a model of a few maps: thousands of random announcements, withdrawals, session losses, restarts,
@@ -191,4 +191,37 @@ describe('the RIB does as a naive model does', () => {
       test(`IPv${family}, seed ${seed}, stream limit ${limit}`, () => run(seed, family, 250, limit));
     }
   }
+});
+
+test('whatever octets come: no throw, the session decides, and nothing is left when it ends', () => {
+  const pick = random(99);
+  const bed = new TestBed();
+  const a = bed.peer(2, 64502);
+  const b = bed.peer(3, ownAs);
+  const kinds = new Set<string>();
+  for (let i = 0; i < 8000; i++) {
+    const from = pick(2) === 0 ? a : b;
+    const family = pick(2) === 0 ? 4 : 6;
+    const some = [prefix(family === 4 ? `10.${pick(50)}.0.0/16` : `2001:db8:${pick(50)}::/48`)];
+    const given = attributes({
+      path: [64502, pick(9)],
+      via: family === 4 ? '10.0.0.2' : 'fd00::2',
+      communities: [pick(9)],
+      originatorId: pick(4) === 0 ? 5 : undefined,
+    });
+    const bytes = update(some, pick(4) === 0 ? undefined : given, from.context);
+    for (let k = pick(4); k > 0; k--) bytes[19 + pick(bytes.length - 19)] = pick(256);
+    kinds.add(bed.rib.receive(from.id, bytes, 0, bytes.length).kind);
+    if (i % 50 === 0) bed.work();
+    if (i % 100 === 0) for (const end of [a, b]) end.read();
+  }
+  expect([...kinds].sort((x, y) => (x < y ? -1 : 1))).toEqual(['discarded', 'ok', 'reset', 'withdrawn']);
+  for (const end of [a, b]) bed.rib.sessionDown(end.id);
+  bed.work();
+  expect(bed.rib.stats()).toMatchObject({
+    prefixes: { 4: 0, 6: 0 },
+    paths: { 4: 0, 6: 0 },
+    attributeSets: 0,
+    nextHops: 0,
+  });
 });
