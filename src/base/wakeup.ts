@@ -1,3 +1,6 @@
+import { systemClock } from './clock.ts';
+import type { Clock } from './clock.ts';
+
 /** Wakes one waiting loop. Notifications before the wait, or several at once, are one. */
 export class Wakeup {
   private pending = false;
@@ -9,16 +12,16 @@ export class Wakeup {
   }
 
   /** Resolves on a notification, when `signal` aborts, or after `timeoutMs`. Never rejects. */
-  async wait(signal: AbortSignal, timeoutMs?: number): Promise<void> {
+  async wait(signal: AbortSignal, timeoutMs?: number, clock: Clock = systemClock): Promise<void> {
     if (!this.pending && !signal.aborted) {
       await new Promise<void>((resolve) => {
         const finish = () => {
-          clearTimeout(timer);
+          timer?.[Symbol.dispose]();
           signal.removeEventListener('abort', finish);
           this.resume = undefined;
           resolve();
         };
-        const timer = timeoutMs === undefined ? undefined : setTimeout(finish, timeoutMs);
+        const timer = timeoutMs === undefined ? undefined : clock.after(timeoutMs, finish);
         signal.addEventListener('abort', finish);
         this.resume = finish;
       });

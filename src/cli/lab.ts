@@ -159,7 +159,10 @@ function stopSignals(tell: (line: string) => void): Stopping {
 
 const untilAborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
-    if (signal.aborted) resolve();
+    if (signal.aborted) {
+      resolve();
+      return;
+    }
     const hold = setInterval(() => {}, 1 << 30);
     signal.addEventListener('abort', () => {
       clearInterval(hold);

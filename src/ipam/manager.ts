@@ -4,7 +4,7 @@
  * has left is asked, so a suspended machine or a clock that jumps cannot lose it unseen. While the datastore is out of
  * reach the lease counts as held; routes must not depend on the datastore being up.
  */
-import { Backoff, messageOf, printable, silentLogger, sleep, systemClock } from '../base/mod.ts';
+import { Backoff, messageOf, printable, silentLogger, systemClock, Wakeup } from '../base/mod.ts';
 import type { Clock, Logger } from '../base/mod.ts';
 import { DatastoreError } from '../datastore/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
@@ -56,8 +56,7 @@ export class SubnetLeaseManager {
   private readonly log: Logger;
   private readonly marginSeconds: number;
   private state: LeaseState = { type: 'waiting', reason: 'not started' };
-  private wake: () => void = () => {};
-  private woken = false;
+  private readonly wakeup = new Wakeup();
 
   constructor(options: SubnetLeaseOptions) {
     const margin = options.renewMarginMinutes ?? 60;
@@ -88,8 +87,7 @@ export class SubnetLeaseManager {
           ? update.lease.key === held?.lease.key && update.lease.modRevision > held.lease.modRevision
           : update.type === 'config' && this.state.type !== 'held';
     if (!about) return;
-    this.woken = true;
-    this.wake();
+    this.wakeup.notify();
   }
 
   /** Runs until `signal` aborts. The lease stays: a node that restarts finds it again. */
@@ -115,22 +113,8 @@ export class SubnetLeaseManager {
         );
         waitMs = retry.next();
       }
-      await this.pause(waitMs, signal);
+      await this.wakeup.wait(signal, waitMs, this.clock);
     }
-  }
-
-  private async pause(ms: number, signal: AbortSignal): Promise<void> {
-    if (!this.woken) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.wake = resolve;
-      const stop = new AbortController();
-      const aborted = () => stop.abort();
-      signal.addEventListener('abort', aborted);
-      await Promise.race([promise, sleep(ms, stop.signal, this.clock)]);
-      signal.removeEventListener('abort', aborted);
-      stop.abort();
-    }
-    this.woken = false;
   }
 
   private tell(state: LeaseState): void {

@@ -71,6 +71,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   });
 
   const stop = new AbortController();
+  if (options.signal.aborted) stop.abort();
   options.signal.addEventListener('abort', () => stop.abort(), { once: true });
   let planned = false;
   const running = speaker.run(stop.signal);

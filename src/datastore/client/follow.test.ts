@@ -41,7 +41,7 @@ class ScriptedStore implements Followed {
       if (step instanceof Error) throw step;
       yield { revision: 0, events: step };
     }
-    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
   }
 }
 
@@ -126,4 +126,12 @@ test('what a watch lost in silence is found by the periodic list', async () => {
   );
   const expected = ['put a@2', 'inSync@2', 'put b@4', 'delete a', 'inSync@4'];
   expect(await record(store, new ManualClock(), 5)).toEqual(expected);
+});
+
+test('an abort between two updates ends it at once, not at the next list', async () => {
+  const stop = new AbortController();
+  const store = new ScriptedStore([{ kvs: [], revision: 1 }], [[]]);
+  const options = { backoff: new Backoff(100, 100), reconcileMs: 60_000, distrustMs: 30_000, clock: new ManualClock() };
+  for await (const update of follow(store, '/p/', stop.signal, options)) if (update.type === 'inSync') stop.abort();
+  expect(stop.signal.aborted).toBe(true);
 });

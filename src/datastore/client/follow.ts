@@ -99,6 +99,8 @@ class Phase implements Disposable {
     this.outer = outer;
     this.timer = clock.after(ms, this.stop);
     outer.addEventListener('abort', this.stop);
+    // the consumer may have stopped everything between two updates
+    if (outer.aborted) this.stop();
   }
 
   get signal(): AbortSignal {
