@@ -1,0 +1,32 @@
+// A process that takes and gives back addresses until it is killed, and says so on stdout line by line:
+// `TIME ask H`, `TIME have H ADDRESS`, `TIME drop H`, `TIME free H`, in nanoseconds of the machine's one clock. Arguments: datastore, node, prefix of its handles.
+import { writeSync } from 'node:fs';
+import { openDatastore } from '../../src/datastore/mod.ts';
+import { BlockIpam } from '../../src/ipam/blocks/mod.ts';
+
+const [url, node, prefix] = process.argv.slice(2) as [string, string, string];
+await using store = await openDatastore(url, { requestTimeoutMs: 1000 });
+const ipam = new BlockIpam({ store, node, patienceMs: 60_000 });
+const say = (line: string): void => void writeSync(1, `${process.hrtime.bigint()} ${line}\n`);
+
+async function life(number: number): Promise<void> {
+  for (let turn = 0; ; turn++) {
+    const handle = `${prefix}.${number}.${turn}`;
+    say(`ask ${handle}`);
+    const result = await ipam.assign({
+      handle,
+      attributes: { node, pod: handle, namespace: 'x' },
+      want: [{ family: 4 }],
+    });
+    if (!result.ok) {
+      await Bun.sleep(20);
+      continue;
+    }
+    say(`have ${handle} ${result.value[0]!.address}`);
+    if (Math.random() < 0.2) continue;
+    await Bun.sleep(Math.random() * 20);
+    say(`drop ${handle}`);
+    if ((await ipam.release(handle)).ok) say(`free ${handle}`);
+  }
+}
+await Promise.all([life(0), life(1), life(2)]);
