@@ -18,6 +18,7 @@ export const testPackages: readonly { package: string; provides: string }[] = [
   { package: 'netcat-openbsd', provides: '/usr/bin/nc' },
   { package: 'containernetworking-plugins', provides: '/usr/lib/cni/bridge' },
   { package: 'openssl', provides: '/usr/bin/openssl' },
+  { package: 'iptables', provides: '/usr/sbin/iptables' },
 ];
 
 /**

@@ -100,7 +100,7 @@ async function handle(): Promise<Answer> {
     const environment = parseEnvironment(env);
     const bytes = readStdin();
     if (bytes.length > MAX_CONFIG_BYTES) throw new CniError(codes.decode, 'the configuration is larger than 1 MiB');
-    const config = parseObject(new TextDecoder().decode(bytes));
+    const config = parseObject(bytes);
     version = answerVersion(config?.['cniVersion']);
     if (environment.verb === 'VERSION') return { status: 0, stdout: formatVersions(config?.['cniVersion']) };
     if (!config) throw new CniError(codes.decode, 'the configuration on standard input is not a JSON object');

@@ -11,7 +11,7 @@ const MAX_HEADER_BYTES = 64 << 10;
 const NEWLINE = 10;
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { fatal: true });
 
 export interface Answer {
   /** Exit status of the plugin. */
@@ -50,7 +50,7 @@ export class FrameReader {
     this.bytes = joined;
     const end = joined.indexOf(NEWLINE);
     if (end < 0) return joined.length > MAX_HEADER_BYTES ? 'bad' : undefined;
-    const header = parseObject(decoder.decode(joined.subarray(0, end)));
+    const header = parseObject(joined.subarray(0, end));
     const length = header?.['length'];
     if (!header || typeof length !== 'number' || !(length >= 0 && length <= 2 * MAX_CONFIG_BYTES)) return 'bad';
     const body = joined.subarray(end + 1);
@@ -59,9 +59,10 @@ export class FrameReader {
   }
 }
 
-export function parseObject(text: string): Record<string, unknown> | undefined {
+/** Undefined when the bytes are not the UTF-8 text of a JSON object. */
+export function parseObject(bytes: Uint8Array): Record<string, unknown> | undefined {
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = JSON.parse(decoder.decode(bytes));
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : undefined;
   } catch {
     return undefined;

@@ -13,9 +13,11 @@ import { Attachments } from './attachments.ts';
 import { readDeferred, settleDeferred } from './deferred.ts';
 import type { Variables } from './environment.ts';
 import { CniError, codes, formatError } from './error.ts';
+import { PodNamespaces } from './namespace.ts';
 import { encodeAnswer, FrameReader, parseObject } from './protocol.ts';
 import type { Answer, Frame } from './protocol.ts';
 import { answerVerb } from './verbs.ts';
+import type { VerbContext } from './verbs.ts';
 import { answerVersion } from './versions.ts';
 
 const MAX_CONNECTIONS = 512;
@@ -84,7 +86,10 @@ class Server implements CniServer {
     this.held = attachments;
     const started = Promise.withResolvers<void>();
     started.promise.catch(() => {}); // told by `run` itself
-    const listener = await this.listen(attachments, started.promise);
+    const onAsked = (container: string, name: string) => settleDeferred(socketPath, container, name);
+    const namespaces = new PodNamespaces();
+    const context = { attachments, namespaces, network: this.options.network, onAsked };
+    const listener = await this.listen(context, started.promise);
     const mine = statSync(socketPath).ino;
     try {
       await attachments.recover();
@@ -114,7 +119,7 @@ class Server implements CniServer {
     }
   }
 
-  private async listen(attachments: Attachments, started: Promise<void>): Promise<UnixSocketListener<Connection>> {
+  private async listen(context: VerbContext, started: Promise<void>): Promise<UnixSocketListener<Connection>> {
     const { socketPath } = this.options;
     mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
     if (await somebodyListens(socketPath)) {
@@ -129,7 +134,7 @@ class Server implements CniServer {
         unix: socketPath,
         socket: {
           open: (socket) => this.open(socket),
-          data: (socket, piece) => this.receive(socket, piece, attachments, started),
+          data: (socket, piece) => this.receive(socket, piece, context, started),
           drain: flush,
           timeout: (socket) => void socket.end(),
           close: () => void this.connections--,
@@ -149,12 +154,7 @@ class Server implements CniServer {
     if (++this.connections > MAX_CONNECTIONS) socket.end();
   }
 
-  private receive(
-    socket: Socket<Connection>,
-    piece: Uint8Array,
-    attachments: Attachments,
-    started: Promise<void>,
-  ): void {
+  private receive(socket: Socket<Connection>, piece: Uint8Array, context: VerbContext, started: Promise<void>): void {
     if (socket.data.asked) return;
     const frame = socket.data.reader.push(piece);
     if (frame === undefined) return;
@@ -164,7 +164,7 @@ class Server implements CniServer {
     }
     socket.data.asked = true;
     socket.timeout(0);
-    const work = this.answer(frame, attachments, started).then((answer) => {
+    const work = this.answer(frame, context, started).then((answer) => {
       socket.data.output = encodeAnswer(answer);
       flush(socket);
     });
@@ -173,22 +173,21 @@ class Server implements CniServer {
   }
 
   /** Never rejects. */
-  private async answer(frame: Frame, attachments: Attachments, started: Promise<void>): Promise<Answer> {
-    const { log, network, clock, socketPath } = this.options;
+  private async answer(frame: Frame, context: VerbContext, started: Promise<void>): Promise<Answer> {
+    const { log, clock } = this.options;
     const env = readVariables(frame.header['env']);
-    const onAsked = (container: string, name: string) => settleDeferred(socketPath, container, name);
     const fields = { verb: env.CNI_COMMAND, container: env.CNI_CONTAINERID, interface: env.CNI_IFNAME };
     const begin = clock.now();
     try {
       await started;
-      const stdout = await answerVerb({ attachments, network, onAsked }, env, frame.body);
+      const stdout = await answerVerb(context, env, frame.body);
       log.info({ ...fields, ms: Math.round((clock.now() - begin) * 10) / 10 }, 'CNI request answered');
       return { status: 0, stdout };
     } catch (error) {
       const known = error instanceof CniError ? error : new CniError(codes.io, 'godwit agent', messageOf(error));
       const { code, message, details } = known;
       log.warn({ ...fields, code, error: printable(message), details: printable(details) }, 'CNI request refused');
-      const version = answerVersion(parseObject(new TextDecoder().decode(frame.body))?.['cniVersion']);
+      const version = answerVersion(parseObject(frame.body)?.['cniVersion']);
       return { status: 1, stdout: formatError(version, known) };
     }
   }

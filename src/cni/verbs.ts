@@ -10,13 +10,14 @@ import type { NetworkConfig } from './config.ts';
 import { parseEnvironment } from './environment.ts';
 import type { Environment, Variables } from './environment.ts';
 import { CniError, codes } from './error.ts';
-import { openPodNamespace } from './namespace.ts';
+import type { PodNamespaces } from './namespace.ts';
 import { formatResult, missingInResult } from './result.ts';
 import { formatVersions, isAtLeast } from './versions.ts';
 import type { CniVersion } from './versions.ts';
 
-interface Context {
+export interface VerbContext {
   readonly attachments: Attachments;
+  readonly namespaces: PodNamespaces;
   /** The pod network of this node, or why there is none yet. */
   readonly network: () => Result<BridgeNetwork, string>;
   /** An attachment was asked for, or asked away, now: an earlier DEL that was put off is settled. */
@@ -29,7 +30,7 @@ function requireVersion(config: NetworkConfig, verb: string, least: CniVersion):
   throw new CniError(codes.incompatibleVersion, message);
 }
 
-function readNetwork(context: Context, code: number): BridgeNetwork {
+function readNetwork(context: VerbContext, code: number): BridgeNetwork {
   const network = context.network();
   if (network.ok) return network.value;
   throw new CniError(code, 'the pod network of this node is not ready', network.error);
@@ -58,8 +59,8 @@ function podOf({ args }: Environment): { namespace: string; name: string; uid: s
   return { namespace: args.get('K8S_POD_NAMESPACE') ?? '', name, uid: args.get('K8S_POD_UID') ?? '' };
 }
 
-async function add(context: Context, env: Environment, config: NetworkConfig): Promise<string> {
-  using pod = openPodNamespace(env.namespace);
+async function add(context: VerbContext, env: Environment, config: NetworkConfig): Promise<string> {
+  using pod = context.namespaces.open(env.namespace);
   const network = readNetwork(context, codes.tryAgain);
   context.onAsked(env.container, env.interface);
   const attachment = await context.attachments.attach(
@@ -80,27 +81,27 @@ async function add(context: Context, env: Environment, config: NetworkConfig): P
   return formatResult(attachment, config, env.namespace);
 }
 
-async function del(context: Context, env: Environment): Promise<string> {
+async function del(context: VerbContext, env: Environment): Promise<string> {
   // by container and interface alone: the namespace may be gone, or be somebody else's by now
   await context.attachments.remove(env.container, env.interface);
   context.onAsked(env.container, env.interface);
   return '';
 }
 
-function check(context: Context, env: Environment, config: NetworkConfig): string {
+function check(context: VerbContext, env: Environment, config: NetworkConfig): string {
   requireVersion(config, 'CHECK', '0.4.0');
   const attachment = context.attachments.get(env.container, env.interface);
   if (!attachment) {
     throw new CniError(codes.unknownContainer, `no attachment ${env.container}/${env.interface} is known here`);
   }
   if (!config.prevResult) throw new CniError(codes.invalidConfig, 'CHECK needs prevResult');
-  using pod = openPodNamespace(env.namespace);
+  using pod = context.namespaces.open(env.namespace);
   const faults = [...missingInResult(attachment, config.prevResult), ...context.attachments.inspect(attachment, pod)];
   if (faults.length > 0) throw new CniError(codes.differs, 'the attachment is not as it was made', faults.join('; '));
   return '';
 }
 
-async function gc(context: Context, config: NetworkConfig): Promise<string> {
+async function gc(context: VerbContext, config: NetworkConfig): Promise<string> {
   requireVersion(config, 'GC', '1.1.0');
   const valid = config['cni.dev/valid-attachments'] ?? config['cni.dev/attachments'];
   // an absent list must not be read as an empty one: that would remove every pod's interface
@@ -117,7 +118,7 @@ async function gc(context: Context, config: NetworkConfig): Promise<string> {
   throw new CniError(codes.kernel, 'attachments could not be removed', details);
 }
 
-function status(context: Context, config: NetworkConfig): string {
+function status(context: VerbContext, config: NetworkConfig): string {
   requireVersion(config, 'STATUS', '1.1.0');
   const obstacle = context.attachments.obstacle(readNetwork(context, codes.notAvailable));
   if (obstacle) throw obstacle;
@@ -125,7 +126,7 @@ function status(context: Context, config: NetworkConfig): string {
 }
 
 /** Gives what goes to standard output; throws CniError, or GodwitError when an invariant is broken. */
-export async function answerVerb(context: Context, variables: Variables, bytes: Uint8Array): Promise<string> {
+export async function answerVerb(context: VerbContext, variables: Variables, bytes: Uint8Array): Promise<string> {
   const env = parseEnvironment(variables);
   const parsed = parseConfig(bytes);
   if (!parsed.ok) {

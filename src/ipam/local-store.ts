@@ -107,8 +107,13 @@ export class AttachmentStore {
   /** Throws what the file system says; the old record, if any, is then still whole. */
   save(attachment: Attachment): void {
     const path = this.path(attachment.hostInterface);
-    writeFileSync(`${path}.new`, JSON.stringify(attachment), { mode: 0o600 });
-    renameSync(`${path}.new`, path);
+    try {
+      writeFileSync(`${path}.new`, JSON.stringify(attachment), { mode: 0o600 });
+      renameSync(`${path}.new`, path);
+    } catch (error) {
+      this.discard(`${path}.new`);
+      throw error;
+    }
   }
 
   /** Gives false when the file system refuses: the record is then found again, and dropped, at the next start. */

@@ -93,6 +93,36 @@ export function makeBridge(network: BridgeNetwork = testNetwork): void {
   });
 }
 
+/** The CNI half of an agent as a process of its own, in the namespace `host`, that a test can kill. */
+export class AgentProcess implements AsyncDisposable {
+  readonly pid: number;
+  private readonly child: Bun.Subprocess<'ignore', 'pipe', 'inherit'>;
+
+  private constructor(child: Bun.Subprocess<'ignore', 'pipe', 'inherit'>) {
+    this.child = child;
+    this.pid = child.pid;
+  }
+
+  /** Resolves when it answers; throws when it ends before. */
+  static async start(namespace: string, node: { socketPath: string; stateDirectory: string }): Promise<AgentProcess> {
+    const script = join(repositoryRoot, 'tests/support/cni-agent.ts');
+    const command = [process.execPath, script, namespace, node.socketPath, node.stateDirectory];
+    const child = Bun.spawn(command, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const { value } = await child.stdout.getReader().read();
+    if (value === undefined) throw new Error('the agent ended before it was ready');
+    return new AgentProcess(child);
+  }
+
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    this.child.kill(signal);
+    await this.child.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+}
+
 /** A node of its own: this process enters the namespace `host` for good and serves there. */
 export class TestNode implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'godwit-cni-'));
