@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { rmSync } from 'node:fs';
 import { runPlugin, TestNode } from '../support/cni.ts';
-import { TestNamespaces } from '../support/netns.ts';
+import { TestNamespaces, until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 
 const here = have('CNI verbs and versions', 'ip', 'ping');
@@ -223,7 +222,7 @@ describe.skipIf(!here)('CNI verbs', () => {
     expect((await runPlugin('STATUS', { config: node.config() })).json.code).toBe(50);
     // its pod died without a DEL: the address is free again
     spaces.remove(p.short);
-    rmSync(p.netns, { force: true });
+    await until('the kernel has taken its link away', () => !hostLinks().some((name) => name.startsWith('veth')));
     expect((await runPlugin('ADD', q.call())).json.ips).toMatchObject([{ address: '10.244.1.2/30' }]);
     await runPlugin('DEL', q.call());
     node.network = whole;
