@@ -64,8 +64,8 @@ export async function checkWithin(lab: Lab, ms: number, signal?: AbortSignal): P
 }
 
 async function checkLab(lab: Lab): Promise<CheckReport> {
-  const { topology, layout } = lab;
-  const problems: string[] = [];
+  const { topology, layout, manifest } = lab;
+  const problems = manifest.state === 'up' ? [] : [`the lab is ${manifest.state}: not all of it is there`];
   const subnets = await readSubnets(lab, problems);
   const observed = new Map<string, ObservedNode>();
   for (const { name } of [...topology.machines, ...topology.pods]) {
@@ -83,7 +83,7 @@ async function checkLab(lab: Lab): Promise<CheckReport> {
   const passed = pairs.filter(({ ok }) => ok).length;
   return {
     lab: layout.name,
-    scenario: lab.manifest.source,
+    scenario: manifest.source,
     ok: problems.length === 0,
     nodes,
     pods,

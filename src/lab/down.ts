@@ -3,14 +3,13 @@
  * namespace they are in, namespaces by the manifest and by their mark, and all of it may be gone already. So it works
  * after a kill -9 at any point of coming up or going down, and without the manifest.
  */
-import { existsSync, lstatSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, rmSync } from 'node:fs';
 import { GodwitError, sleep } from '../base/mod.ts';
 import { isAlive, NetworkNamespace, processId, removeNetworkNamespace, signalProcess } from '../sys/mod.ts';
 import type { Fd, ProcessId } from '../sys/mod.ts';
 import { Rtnetlink } from '../netlink/mod.ts';
-import { LABS } from './layout.ts';
 import type { LabLayout } from './layout.ts';
-import { bootId, lockLab, ownerOf, readManifest, writeManifest } from './manifest.ts';
+import { bootId, lockLab, ownerOf, readManifest, sweepClaims, writeManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import { markedNamespaces, markOf } from './network.ts';
 import { endProcesses, processesIn } from './process.ts';
@@ -31,7 +30,7 @@ export async function takeDown(layout: LabLayout, options: DownOptions = {}): Pr
   const tell = options.tell ?? (() => {});
   const read = readManifest(layout);
   if (!read.ok && read.error.kind === 'absent') {
-    removeStaging(layout);
+    sweepClaims();
     if (markedNamespaces(layout).length === 0) throw read.error;
     tell(`${layout.name}: no manifest; namespaces that carry its mark are removed`);
     return removeParts(layout, undefined, options);
@@ -91,7 +90,7 @@ async function removeParts(layout: LabLayout, manifest: Manifest | undefined, op
   }
   for (const path of paths) removeNetworkNamespace(path);
   rmSync(layout.directory, { recursive: true, force: true });
-  removeStaging(layout);
+  sweepClaims();
 }
 
 /**
@@ -114,15 +113,5 @@ function identityOf(path: string): string | undefined {
     return namespace.identity;
   } catch {
     return undefined;
-  }
-}
-
-/** Directories of claims that were killed between their making and their renaming. */
-function removeStaging(layout: LabLayout): void {
-  if (!existsSync(LABS)) return;
-  for (const entry of readdirSync(LABS)) {
-    const pid = /^\.(.+)\.(\d+)$/.exec(entry);
-    if (pid?.[1] !== layout.name || processId(Number(pid[2])) !== undefined) continue;
-    rmSync(`${LABS}/${entry}`, { recursive: true, force: true });
   }
 }

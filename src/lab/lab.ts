@@ -28,7 +28,9 @@ function onlyLab(): string {
   if (labs.length === 0) {
     throw new GodwitError('absent', 'no lab is up', { hint: 'bring one up: godwit lab up host-gw --detach' });
   }
-  throw new GodwitError('usage', `several labs are up: ${labs.join(', ')}`, { hint: 'say which one' });
+  throw new GodwitError('usage', `several labs are up: ${labs.join(', ')}`, {
+    hint: 'say which one by its name; `lab routes`, `exec` and `logs` take it as --lab NAME',
+  });
 }
 
 /** The namespace of a machine or pod of the lab; throws GodwitError `absent` with the names there are. */

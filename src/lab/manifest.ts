@@ -113,6 +113,7 @@ export function ownerOf(manifest: Manifest): Manifest['owner'] {
  */
 export function claimLab(layout: LabLayout, manifest: Manifest): boolean {
   mkdirSync(LABS, { recursive: true, mode: 0o755 });
+  sweepClaims();
   const staging = `${LABS}/.${layout.name}.${process.pid}`;
   mkdirSync(staging, { recursive: true, mode: 0o700 });
   writeFileSync(`${staging}/manifest.json`, `${JSON.stringify(manifest, undefined, 2)}\n`, { mode: 0o600 });
@@ -125,6 +126,14 @@ export function claimLab(layout: LabLayout, manifest: Manifest): boolean {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOTEMPTY' || error.code === 'EEXIST'))
       return false;
     throw error;
+  }
+}
+
+/** Removes the directories of claims that were killed between their making and their renaming. */
+export function sweepClaims(): void {
+  for (const entry of listDirectories()) {
+    const pid = /^\..+\.(\d+)$/.exec(entry)?.[1];
+    if (pid !== undefined && !processId(Number(pid))) rmSync(`${LABS}/${entry}`, { recursive: true, force: true });
   }
 }
 

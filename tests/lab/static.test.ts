@@ -242,6 +242,20 @@ describe.skipIf(!here)('a lab whose process dies', () => {
     }
   });
 
+  test('of five at once for one name, one brings it up and the others say so', async () => {
+    const name = labs.name('r');
+    const all = await Promise.all([1, 2, 3, 4, 5].map(() => runCommand('lab', 'up', file, '--name', name, '--detach')));
+    const [winner, ...others] = all.toSorted((a, b) => a.status - b.status);
+    expect(winner!.status).toBe(0);
+    for (const other of others) {
+      expect(other.status).toBe(1);
+      expect(other.stderr).toContain(`godwit lab down ${name}`);
+    }
+    expect((await runCommand('lab', 'check', name)).status).toBe(0);
+    expect(await runCommand('lab', 'down', name)).toMatchObject({ status: 0 });
+    expect(leftovers(name)).toEqual([]);
+  });
+
   test('Ctrl-C twice does not wait for what ignores SIGTERM', async () => {
     const name = labs.name('t');
     const child = startCommand('lab', 'run', file, '--name', name, '--json');
