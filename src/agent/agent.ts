@@ -36,6 +36,8 @@ import type { NodeStatus, Readiness } from '../status/mod.ts';
 const LEASES = 'leases';
 /** Leases come in bunches: this long is waited for the rest of a bunch, milliseconds. */
 const GATHER_MS = 2;
+/** After a plan, no other for this many times its duration. */
+const PLAN_PAUSE = 3;
 const FAMILIES = [4, 6] as const;
 
 export interface AgentOptions {
@@ -192,9 +194,13 @@ export class Agent {
   /** Looks and plans whenever something was told, and now and then without. */
   private async planning(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      const started = this.clock.now();
       const missing = this.replan();
+      const spent = this.clock.now() - started;
       await this.wakeup.wait(signal, missing ? ADDRESS_GRACE_MS / 4 : this.config.resyncSeconds * 1000);
-      await sleep(GATHER_MS, signal, this.clock);
+      // in a storm of changes, planning takes a quarter of the time at most
+      const rest = started + (1 + PLAN_PAUSE) * spent - this.clock.now();
+      await sleep(Math.max(GATHER_MS, rest), signal, this.clock);
     }
   }
 
@@ -260,6 +266,7 @@ export class Agent {
     const { ownership, config } = this;
     const plan = planNode({
       ...{ ...config, network: ownership.config, leases: ownership.leases, addresses, host, ownLease },
+      before: this.plan,
     });
     const changed = !Bun.deepEquals(partsOf(this.plan), partsOf(plan));
     this.plan = plan;

@@ -2,7 +2,7 @@
  * From what is known to what this node's kernel should hold, all kinds at once. Pure: the agent hands the parts of the
  * plan to their writers, the dry run prints what they would do with it.
  */
-import { leaseRoutes } from '../calc/mod.ts';
+import { keepRoutes, leaseRoutes } from '../calc/mod.ts';
 import type { Connected, LeaseRoutes } from '../calc/mod.ts';
 import { forwardingSysctls, masqueradeTable } from '../dataplane/mod.ts';
 import type { SysctlWish } from '../dataplane/mod.ts';
@@ -30,6 +30,8 @@ export interface PlanInputs {
   /** This node's addresses, the IPv4 one first. */
   readonly addresses: readonly NodeAddress[];
   readonly host: HostSnapshot;
+  /** The plan this one takes the place of. */
+  readonly before?: NodePlan | undefined;
 }
 
 export interface NodePlan {
@@ -77,7 +79,7 @@ export function planNode(inputs: PlanInputs): NodePlan {
   const uplinks = [...new Set(addresses.map((a) => a.device))];
   return {
     networks,
-    routes,
+    routes: { ...routes, routes: keepRoutes(inputs.before?.routes.routes ?? [], routes.routes) },
     bridge: bridgeNetwork(inputs, networks, ownSubnets),
     sysctls: network ? forwardingSysctls({ ipv4: network.ipv4 !== undefined, ipv6, bridge, uplinks }) : [],
     masquerade: inputs.ipMasq ? network && masqueradeTable(networks) : 'absent',

@@ -10,18 +10,8 @@
  */
 import { printable } from '../base/mod.ts';
 import type { Route } from '../desired/mod.ts';
-import {
-  comparePrefixes,
-  familyOf,
-  isLoopback,
-  isMulticast,
-  isUnspecified,
-  prefixContains,
-  prefixCovers,
-  prefixesOverlap,
-  prefixLength,
-} from '../net/mod.ts';
-import type { Family, IpAddress, Prefix } from '../net/mod.ts';
+import { addressBytes, familyOf, prefixAddress, prefixLength } from '../net/mod.ts';
+import type { IpAddress, Prefix } from '../net/mod.ts';
 
 /** One node's lease, as far as routes go. */
 export interface LeaseFact {
@@ -83,103 +73,154 @@ interface Claim {
   readonly lease: LeaseFact;
   readonly subnet: Prefix;
   readonly publicIp: IpAddress | undefined;
+  readonly route: Route;
 }
 
 /** The routes this node wants for the leases of all others, in the order of a route table. */
 export function leaseRoutes(leases: readonly LeaseFact[], view: LeaseView): LeaseRoutes {
   const problems: LeaseProblem[] = [];
-  const accepted = new Map<Prefix, { claim: Claim; route: Route }>();
-  const reach = reachability(view);
+  const accepted = new Map<Prefix, Claim>();
+  const check = new ClaimCheck(view);
   // sorted, so that every node settles a conflict the same way
   for (const lease of leases.toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))) {
     if (lease.name === view.ownLease) continue;
     for (const { subnet, publicIp } of lease.subnets) {
-      const claim: Claim = { lease, subnet, publicIp };
       const tell = (kind: LeaseProblemKind, reason: string, routed = false) =>
         problems.push({ kind, lease: lease.name, subnet, reason, routed });
-      const refused = refuse(claim, view);
-      if (refused) {
-        tell(refused.kind, refused.reason);
+      const outcome = check.settle(subnet, publicIp);
+      if ('kind' in outcome) {
+        tell(outcome.kind, outcome.reason);
         continue;
       }
       const holder = accepted.get(subnet);
       if (holder) {
-        tell('duplicate', `lease ${printable(holder.claim.lease.name)} holds the same subnet and comes first`);
-        continue;
-      }
-      const device = reach(publicIp!);
-      if (device === undefined) {
-        tell(
-          'not-connected',
-          `${publicIp} is on no subnet that is connected to this node; host-gw needs one shared layer 2 segment`,
-        );
+        tell('duplicate', `lease ${printable(holder.lease.name)} holds the same subnet and comes first`);
         continue;
       }
       if (lease.backendType !== view.backendType) {
-        tell(
-          'backend',
-          `backend is ${printable(lease.backendType, 32)}, this network’s is ${view.backendType}; routed directly`,
-          true,
-        );
+        const theirs = printable(lease.backendType, 32);
+        tell('backend', `backend is ${theirs}, this network’s is ${view.backendType}; routed directly`, true);
       }
-      const route: Route = {
-        destination: subnet,
-        class: 'lease',
-        type: 'unicast',
-        nextHops: [{ via: publicIp!, device }],
-      };
-      accepted.set(subnet, { claim, route });
+      accepted.set(subnet, { lease, subnet, publicIp, route: outcome.route });
     }
   }
-  for (const problem of overlaps([...accepted.values()].map(({ claim }) => claim))) problems.push(problem);
-  const routes = [...accepted.values()].map(({ route }) => route);
-  return { routes: routes.sort((a, b) => comparePrefixes(a.destination, b.destination)), problems };
+  const ordered = inTableOrder([...accepted.values()]);
+  for (const problem of overlaps(ordered)) problems.push(problem);
+  return { routes: ordered.map(({ route }) => route), problems };
 }
 
-function refuse({ subnet, publicIp }: Claim, view: LeaseView): { kind: LeaseProblemKind; reason: string } | undefined {
-  const family = familyOf(subnet);
-  if (!view.networks.some((network) => network !== subnet && prefixCovers(network, subnet))) {
-    return { kind: 'outside-network', reason: `the subnet is no part of ${view.networks.join(', ') || 'any network'}` };
+type Settled = { readonly route: Route } | { readonly kind: LeaseProblemKind; readonly reason: string };
+
+/** What of the view every claim is held against, parsed once. */
+class ClaimCheck {
+  private readonly view: LeaseView;
+  private readonly networks: readonly Matcher[];
+  private readonly own: readonly Matcher[];
+  private readonly ownAddresses: ReadonlySet<IpAddress>;
+  /** Longest connected prefix first, the uplink before other devices. */
+  private readonly connected: readonly (Matcher & { readonly device: string })[];
+
+  constructor(view: LeaseView) {
+    this.view = view;
+    this.networks = view.networks.map(matcher);
+    this.own = view.ownSubnets.map(matcher);
+    this.ownAddresses = new Set(view.ownAddresses);
+    const connected = view.connected.map(({ prefix, device }) => ({ ...matcher(prefix), device }));
+    this.connected = connected.sort(
+      (a, b) =>
+        b.length - a.length ||
+        Number(b.device === view.uplink) - Number(a.device === view.uplink) ||
+        (a.device < b.device ? -1 : 1),
+    );
   }
-  const own = view.ownSubnets.find((o) => prefixCovers(o, subnet));
-  if (own !== undefined) return { kind: 'own-subnet', reason: `this node holds ${own}` };
-  if (publicIp === undefined || familyOf(publicIp) !== family) {
-    return { kind: 'no-address', reason: `the lease has no IPv${family} address of its node` };
+
+  settle(subnet: Prefix, publicIp: IpAddress | undefined): Settled {
+    const family = familyOf(subnet);
+    const bytes = addressBytes(prefixAddress(subnet));
+    const length = prefixLength(subnet);
+    if (!this.networks.some((network) => network.length < length && network.matches(bytes))) {
+      const reason = `the subnet is no part of ${this.view.networks.join(', ') || 'any network'}`;
+      return { kind: 'outside-network', reason };
+    }
+    const own = this.own.find((o) => o.length <= length && o.matches(bytes));
+    if (own) return { kind: 'own-subnet', reason: `this node holds ${own.prefix}` };
+    if (publicIp === undefined || familyOf(publicIp) !== family) {
+      return { kind: 'no-address', reason: `the lease has no IPv${family} address of its node` };
+    }
+    const next = addressBytes(publicIp);
+    if (notNodes.some((never) => never.matches(next))) {
+      return { kind: 'no-address', reason: `${publicIp} cannot be a node’s address` };
+    }
+    if (this.networks.some((network) => network.matches(next))) {
+      return { kind: 'no-address', reason: `${publicIp} lies inside the pod network` };
+    }
+    if (this.ownAddresses.has(publicIp)) {
+      return { kind: 'own-address', reason: `${publicIp} is this node’s address, but the lease is not its own` };
+    }
+    const device = this.connected.find((c) => c.matches(next))?.device;
+    if (device === undefined) {
+      const need = 'host-gw needs one shared layer 2 segment';
+      return { kind: 'not-connected', reason: `${publicIp} is on no subnet that is connected to this node; ${need}` };
+    }
+    return { route: { destination: subnet, class: 'lease', type: 'unicast', nextHops: [{ via: publicIp, device }] } };
   }
-  if (isUnspecified(publicIp) || isLoopback(publicIp) || isMulticast(publicIp)) {
-    return { kind: 'no-address', reason: `${publicIp} cannot be a node’s address` };
-  }
-  if (view.networks.some((network) => prefixContains(network, publicIp))) {
-    return { kind: 'no-address', reason: `${publicIp} lies inside the pod network` };
-  }
-  if (view.ownAddresses.includes(publicIp)) {
-    return { kind: 'own-address', reason: `${publicIp} is this node’s address, but the lease is not its own` };
-  }
-  return undefined;
 }
 
-/** Longest connected prefix first, the uplink before other devices. */
-function reachability(view: LeaseView): (address: IpAddress) => string | undefined {
-  const ordered = view.connected.toSorted(
-    (a, b) =>
-      prefixLength(b.prefix) - prefixLength(a.prefix) ||
-      Number(b.device === view.uplink) - Number(a.device === view.uplink) ||
-      (a.device < b.device ? -1 : 1),
-  );
-  return (address) => ordered.find(({ prefix }) => prefixContains(prefix, address))?.device;
+interface Matcher {
+  readonly prefix: Prefix;
+  readonly length: number;
+  /** Whether an address, as bytes, lies inside; false for the other family. */
+  readonly matches: (address: Uint8Array) => boolean;
 }
 
-/** Neighbours in table order are enough: what overlaps is adjacent to, or inside, an earlier and shorter prefix. */
+/** `prefixContains` for one prefix and thousands of addresses. */
+function matcher(prefix: Prefix): Matcher {
+  const bytes = addressBytes(prefixAddress(prefix));
+  const length = prefixLength(prefix);
+  const whole = length >> 3;
+  const rest = (0xff << (8 - (length & 7))) & 0xff;
+  const matches = (address: Uint8Array): boolean => {
+    if (address.length !== bytes.length) return false;
+    for (let i = 0; i < whole; i++) if (address[i] !== bytes[i]) return false;
+    return rest === 0 || ((address[whole]! ^ bytes[whole]!) & rest) === 0;
+  };
+  return { prefix, length, matches };
+}
+
+/** Unspecified, loopback and multicast. */
+const notNodes = ['0.0.0.0/32', '127.0.0.0/8', '224.0.0.0/4', '::/128', '::1/128', 'ff00::/8'].map((text) =>
+  matcher(text as Prefix),
+);
+
+/** By family, address and length; each prefix is parsed once, not at every comparison. */
+function inTableOrder(claims: readonly Claim[]): Claim[] {
+  const keyed = claims.map((claim) => {
+    const { subnet } = claim;
+    const hex = Buffer.from(addressBytes(prefixAddress(subnet))).toString('hex');
+    return { claim, key: `${familyOf(subnet)}${hex}${String(prefixLength(subnet)).padStart(3, '0')}` };
+  });
+  return keyed.sort((a, b) => (a.key < b.key ? -1 : 1)).map(({ claim }) => claim);
+}
+
+/** Claims in table order: what overlaps lies inside the last prefix that lies inside no other. */
 function overlaps(claims: readonly Claim[]): LeaseProblem[] {
   const problems: LeaseProblem[] = [];
-  const open: Record<Family, Claim | undefined> = { 4: undefined, 6: undefined };
-  for (const claim of claims.toSorted((a, b) => comparePrefixes(a.subnet, b.subnet))) {
-    const family = familyOf(claim.subnet);
-    const outer = open[family];
-    if (outer !== undefined && prefixesOverlap(outer.subnet, claim.subnet)) {
-      const reason = `lies inside ${outer.subnet} of lease ${printable(outer.lease.name)}; the longer prefix wins`;
+  let outer: { claim: Claim; matcher: Matcher } | undefined;
+  for (const claim of claims) {
+    if (outer?.matcher.matches(addressBytes(prefixAddress(claim.subnet))) === true) {
+      const { lease, subnet } = outer.claim;
+      const reason = `lies inside ${subnet} of lease ${printable(lease.name)}; the longer prefix wins`;
       problems.push({ kind: 'overlap', lease: claim.lease.name, subnet: claim.subnet, reason, routed: true });
-    } else open[family] = claim;
+    } else outer = { claim, matcher: matcher(claim.subnet) };
   }
   return problems;
+}
+
+/** `after`, with the very objects of `before` where nothing changed: what takes them sees at once what to look at. */
+export function keepRoutes(before: readonly Route[], after: readonly Route[]): Route[] {
+  const old = new Map(before.map((route) => [route.destination, route]));
+  return after.map((route) => {
+    const same = old.get(route.destination);
+    return same && Bun.deepEquals(same, route) ? same : route;
+  });
 }
