@@ -113,27 +113,28 @@ export class Agent {
     using _forwarding = this.kernel.watchForwarding(() => this.caretaker.notify());
     using _tables = this.watchTables();
     using _passes = this.routes.onPass(() => this.onRoutes());
-    // a part that ends early takes the agent down: whoever started it starts it anew, and nothing is lost meanwhile
     const failed = new AbortController();
     const until = AbortSignal.any([signal, failed.signal]);
-    const parts = [
-      this.planning(until),
-      this.following(store, until),
-      this.leases.run(until),
-      this.caretaker.run(until),
-      this.kernel.inside(() => this.routes.run(until)),
-      this.kernel.inside(() => this.pods.run(until)),
-      serveAddress(this, until),
-    ];
-    const guarded = parts.map(async (part) => {
+    const parts: Record<string, Promise<void>> = {
+      planning: this.planning(until),
+      datastore: this.following(store, until),
+      lease: this.leases.run(until),
+      caretaker: this.caretaker.run(until),
+      routes: this.kernel.inside(() => this.routes.run(until)),
+      pods: this.kernel.inside(() => this.pods.run(until)),
+      ...(this.config.listen && { health: serveAddress(this, until) }),
+    };
+    // a part that ends early takes the agent down: whoever started it starts it anew, and nothing is lost meanwhile
+    const guarded = Object.entries(parts).map(async ([name, part]) => {
       try {
         await part;
+        if (!until.aborted) throw new Error(`the agent’s part "${name}" ended by itself`);
       } finally {
         failed.abort();
       }
     });
-    await Promise.all(guarded);
-    await Promise.allSettled(parts);
+    const outcomes = await Promise.allSettled(guarded);
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
 
   /** What is wanted and not there, as text; the sections of a dry run. Reads kernel and datastore, writes nothing. */

@@ -130,7 +130,7 @@ describe.skipIf(!here)('restarts', () => {
     mkdirSync(`${node.directory}/full`);
     // a small file system that is full, in a mount namespace of the agent's own
     const mount = `mount -t tmpfs -o size=16k tmpfs ${node.directory}/full; cat /dev/zero > ${node.directory}/full/fill; exec "$@"`;
-    node.start(['--subnet-file', file], ['unshare', '-m', 'sh', '-c', `${mount} 2>/dev/null`, 'sh']);
+    node.start(['--subnet-file', file, '--listen', 'off'], ['unshare', '-m', 'sh', '-c', `${mount} 2>/dev/null`, 'sh']);
     await until('it is told', async () => (await node.status()).reasons.some((r) => /subnet file: .*ENOSPC/.test(r)));
     await node.hasRoutes(route(201));
     rmSync(`/proc/${node.process!.pid}/root${node.directory}/full/fill`);
