@@ -69,6 +69,9 @@ export class Agent {
   private readonly sysctls: SysctlPart;
   private readonly subnetFile: SubnetFilePart;
   private readonly wakeup = new Wakeup();
+  /** The last look at the host, and whether something was told since. */
+  private host: HostSnapshot | undefined;
+  private hostChanged = true;
 
   /** Opens the kernel's sockets; throws KernelError. */
   constructor(options: AgentOptions) {
@@ -198,7 +201,10 @@ export class Agent {
       const started = this.clock.now();
       const missing = this.replan();
       const spent = this.clock.now() - started;
-      await this.wakeup.wait(signal, missing ? ADDRESS_GRACE_MS / 4 : this.config.resyncSeconds * 1000);
+      const patience = missing ? ADDRESS_GRACE_MS / 4 : this.config.resyncSeconds * 1000;
+      const waiting = this.clock.now();
+      await this.wakeup.wait(signal, patience);
+      if (this.clock.now() - waiting >= patience) this.hostChanged = true;
       // in a storm of changes, planning takes a quarter of the time at most
       const rest = started + (1 + PLAN_PAUSE) * spent - this.clock.now();
       await sleep(Math.max(GATHER_MS, rest), signal, this.clock);
@@ -207,10 +213,12 @@ export class Agent {
 
   /** One look at the host and one plan, handed to the writers. True while an address of this node is missing. */
   private replan(): boolean {
-    const host = this.lookAtHost();
+    // a lease that came says nothing about this host
+    if (this.hostChanged || !this.host) this.host = this.lookAtHost();
+    this.hostChanged = this.missingAddress();
     const addresses = this.neededAddresses();
-    if (addresses) this.planWith(addresses, host);
-    return this.missingAddress();
+    if (addresses) this.planWith(addresses, this.host);
+    return this.hostChanged;
   }
 
   /** One address for each family of the network, the IPv4 one first; undefined while one is not known. */
@@ -287,6 +295,7 @@ export class Agent {
       const pod = event.link.alias.startsWith('godwit:') && event.link.name !== this.config.bridge;
       if (pod || (event.link.master !== 0 && !this.isUplink(event.link.index))) return;
     }
+    this.hostChanged = true;
     this.caretaker.notify();
     this.wakeup.notify();
   }
