@@ -38,6 +38,7 @@ export class OutTable {
   /** The announcements: MP_REACH head (its length first), then all other attributes; tagged with the source peer. */
   private readonly pool = new BytePool(1024);
   private entries = new Uint32Array(64);
+  private bySource = new Uint32Array(16);
   /** By attribute set: the announcement made of it, `refused`, or 0 for not known yet. Holds a reference. */
   private made = new Uint32Array(64);
   /** The default route we announce whatever the table holds. */
@@ -122,15 +123,30 @@ export class OutTable {
     if (id !== 0) {
       refs[id]!++;
       if (old === 0) this.size++;
+      this.count(this.source(id), 1);
     } else this.size--;
     this.entries[index] = id;
-    if (old !== 0) this.release(old);
+    if (old !== 0) {
+      this.count(this.source(old), -1);
+      this.release(old);
+    }
     if (tell) this.onChange(index);
   }
 
   update(index: number, set: number): void {
     const id = this.choose(index, set);
     if (id !== this.entries[index]) this.set(index, id, true);
+  }
+
+  private count(source: number, by: 1 | -1): void {
+    if (source >= this.bySource.length)
+      this.bySource = longer32(this.bySource, Math.max(source + 1, 2 * this.bySource.length));
+    this.bySource[source]! += by;
+  }
+
+  /** How many of the prefixes announced were learned from this peer, and so are not announced to it. */
+  learnedFrom(peer: number): number {
+    return this.bySource[peer] ?? 0;
   }
 
   forEach(top: number, visit: (index: number) => void): void {
@@ -154,6 +170,7 @@ export class OutTable {
   clear(): void {
     this.entries = new Uint32Array(64);
     this.made = new Uint32Array(64);
+    this.bySource = new Uint32Array(16);
     this.size = 0;
   }
 

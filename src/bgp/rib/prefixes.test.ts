@@ -74,6 +74,26 @@ describe('the prefix table does as a Map does', () => {
     expect(indexes.map((index) => table.text(index))).toEqual(all.map((text) => prefix(text)));
   });
 
+  test('the same, inside, around', () => {
+    const texts = ['0.0.0.0/0', '10.0.0.0/8', '10.1.0.0/16', '10.1.2.0/24', '10.1.3.0/24', '11.0.0.0/8', '10.1.2.3/32'];
+    const table = new PrefixTable(4, 7);
+    for (const text of texts) table.insertText(prefix(text));
+    const found = (text: string, match: 'exact' | 'within' | 'covering') =>
+      [...table.matching(prefix(text), match)].map((index) => table.text(index) as string);
+    expect(found('10.1.0.0/16', 'exact')).toEqual(['10.1.0.0/16']);
+    expect(found('10.9.0.0/16', 'exact')).toEqual([]);
+    expect(found('10.1.0.0/16', 'within')).toEqual(['10.1.0.0/16', '10.1.2.0/24', '10.1.3.0/24', '10.1.2.3/32']);
+    expect(found('0.0.0.0/0', 'within')).toEqual(texts);
+    expect(found('10.1.2.0/24', 'covering')).toEqual(['0.0.0.0/0', '10.0.0.0/8', '10.1.0.0/16', '10.1.2.0/24']);
+    const six = new PrefixTable(6, 7);
+    const texts6 = ['::/0', '2001:db8::/32', '2001:db8:0:1::/64', '2001:db8:1::/48', '2001:db8::1/128'];
+    for (const text of texts6) six.insertText(prefix(text));
+    const found6 = (text: string, match: 'exact' | 'within' | 'covering') =>
+      [...six.matching(prefix(text), match)].map((index) => six.text(index) as string);
+    expect(found6('2001:db8::/48', 'within')).toEqual(['2001:db8:0:1::/64', '2001:db8::1/128']);
+    expect(found6('2001:db8::1/128', 'covering')).toEqual(['::/0', '2001:db8::/32', '2001:db8::1/128']);
+  });
+
   test('many removed at once, with most of the table gone', () => {
     const table = new PrefixTable(4, 7);
     const text = (i: number): Prefix => prefix(`${1 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}.0/24`);

@@ -221,11 +221,43 @@ export class PrefixTable {
     return this.insert(a, b, c, d, prefixLength(prefix));
   }
 
+  /** Indexes of this prefix, of all inside it, or of all around it (both with itself), in no order. */
+  *matching(prefix: Prefix, match: 'exact' | 'within' | 'covering'): Generator<number> {
+    const words = wordsOf(prefix);
+    const length = prefixLength(prefix);
+    if (match === 'within') {
+      for (let index = 1; index < this.top; index++) {
+        const own = this.lengths[index]!;
+        if (own !== freed && own >= length && this.sharesBits(index, words, length)) yield index;
+      }
+      return;
+    }
+    for (let l = match === 'covering' ? 0 : length; l <= length; l++) {
+      const [a, b, c, d] = words.map((word, i) => masked(word, l - 32 * i)) as [number, number, number, number];
+      const index = this.find(a, b, c, d, l);
+      if (index !== 0) yield index;
+    }
+  }
+
+  private sharesBits(index: number, words: readonly number[], bits: number): boolean {
+    const at = index * this.words;
+    for (let i = 0; i < this.words; i++) {
+      if (masked(this.keys[at + i]!, bits - 32 * i) !== masked(words[i]!, bits - 32 * i)) return false;
+    }
+    return true;
+  }
+
   /** The first `count` bytes of the address. */
   writeAddress(index: number, into: Uint8Array, at: number, count: number): void {
     const base = index * this.words;
     for (let i = 0; i < count; i++) into[at + i] = this.keys[base + (i >>> 2)]! >>> (24 - 8 * (i & 3));
   }
+}
+
+/** The first `bits` bits of a word, none when negative. */
+function masked(word: number, bits: number): number {
+  if (bits <= 0) return 0;
+  return bits >= 32 ? word : (word & (-1 << (32 - bits))) >>> 0;
 }
 
 function wordsOf(prefix: Prefix): [number, number, number, number] {

@@ -113,6 +113,8 @@ describe('reflector', () => {
     const one = `via 10.0.0.2, path , origin 0, pref 100, originator ${number('10.0.0.2')}, clusters ${number('10.0.0.1')}`;
     const two = `via 10.0.0.4, path , origin 0, pref 100, originator 7, clusters ${number('10.0.0.1')} 9`;
     expect([...client.routes]).toEqual([[p2, two]]);
+    expect(bed.rib.counters(client.id, 4)).toMatchObject({ received: 1, accepted: 1, advertised: 1 });
+    expect([...bed.rib.advertised(client.id, 4)].map((r) => r.prefix)).toEqual([p2]);
     expect([...client2.routes]).toEqual([
       [p1, one],
       [p2, two],

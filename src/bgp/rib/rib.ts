@@ -410,7 +410,7 @@ class RibCore implements Rib {
       received: table.received[id]!,
       accepted: table.accepted[id]!,
       stale: table.stale[id]!,
-      advertised: out?.group.out.size ?? 0,
+      advertised: out ? out.group.out.size - out.group.out.learnedFrom(id) : 0,
       behind: out?.member.lag?.dirty.size ?? out?.member.reader?.behind ?? 0,
     };
   }

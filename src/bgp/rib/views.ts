@@ -1,6 +1,6 @@
 /** The tables as people see them: routes with all their paths and why one of them is best, and what a neighbour was told. */
 import { unreachable } from '../../base/mod.ts';
-import { addressFromBytes, prefixCovers } from '../../net/mod.ts';
+import { addressFromBytes, familyOf } from '../../net/mod.ts';
 import type { Family, Prefix } from '../../net/mod.ts';
 import { decodeAttributes, RouteSource } from '../wire/mod.ts';
 import type { Decision, DecisionReason } from './decide.ts';
@@ -180,19 +180,9 @@ export class Views {
 }
 
 function* indexes(table: FamilyTable, prefix: Prefix | undefined, match: 'exact' | 'within' | 'covering') {
-  if (prefix !== undefined && match === 'exact') {
-    const index = table.prefixes.findText(prefix);
-    if (index !== 0) yield index;
-    return;
-  }
-  for (let index = 1; index < table.prefixes.top; index++) {
-    if (!table.prefixes.isUsed(index)) continue;
-    if (prefix !== undefined) {
-      const text = table.prefixes.text(index);
-      if (!(match === 'within' ? prefixCovers(prefix, text) : prefixCovers(text, prefix))) continue;
-    }
-    yield index;
-  }
+  if (prefix === undefined) {
+    for (let index = 1; index < table.prefixes.top; index++) if (table.prefixes.isUsed(index)) yield index;
+  } else if (familyOf(prefix) === table.family) yield* table.prefixes.matching(prefix, match);
 }
 
 const dotted = (id: number): string => addressFromBytes(Uint8Array.of(id >>> 24, id >>> 16, id >>> 8, id));
