@@ -1,5 +1,9 @@
 // What hostile or broken peers do to a speaker: as little as possible.
 import { describe, expect, test } from 'bun:test';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ControlClient } from '../../src/bgp/mod.ts';
 import { addressBytes, ip } from '../../src/net/mod.ts';
 import { MessageType } from '../../src/bgp/wire/mod.ts';
 import { beginConnect } from '../../src/sys/mod.ts';
@@ -164,6 +168,40 @@ describe('slow readers', () => {
     expect(it.state('127.0.0.4')).toBe('Established');
     expect((process.memoryUsage.rss() - rss) / 2 ** 20).toBeLessThan(400);
   }, 60_000);
+});
+
+describe('held up', () => {
+  test('a process stopped for longer than the hold time finds that its peer was talking, and keeps the session', async () => {
+    const at = port();
+    const work = mkdtempSync(join(tmpdir(), 'godwit-bgp-'));
+    const file = join(work, 'bgp.yaml');
+    writeFileSync(
+      file,
+      `routerId: 10.0.0.1\nas: 65000\ncontrol: ${work}/ctl\nlisten: ['127.0.0.1:${at}']\n` +
+        'neighbors: [{ address: 127.0.0.2, as: 65001, passive: true }]\n',
+    );
+    const command = [process.execPath, join(import.meta.dir, '../../src/main.ts'), 'bgp', '--config', file];
+    const child = Bun.spawn([...command, '--log-level', 'silent'], { stdio: ['ignore', 'ignore', 'inherit'] });
+    try {
+      const client = new ControlClient(join(work, 'ctl'));
+      while (!(await client.alive())) await Bun.sleep(20);
+      using peer = (await RawPeer.connect({ from: '127.0.0.2', port: at }))!;
+      await peer.establish({ holdTime: 3 });
+      const beat = setInterval(() => peer.keepalive(), 300);
+      child.kill('SIGSTOP');
+      await Bun.sleep(5000);
+      child.kill('SIGCONT');
+      await Bun.sleep(1500);
+      clearInterval(beat);
+      expect(alive(peer)).toBe(true);
+      const [status] = await client.get<{ state: string }[]>('/neighbors');
+      expect(status!.state).toBe('Established');
+    } finally {
+      child.kill('SIGKILL');
+      await child.exited;
+      rmSync(work, { recursive: true, force: true });
+    }
+  }, 30_000);
 });
 
 describe('under load', () => {

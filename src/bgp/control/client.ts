@@ -21,8 +21,13 @@ export class ControlClient {
     const response = await this.request('GET', path, parameters);
     const decoder = new TextDecoder();
     let rest = '';
-    for await (const chunk of response.body ?? []) {
-      rest += decoder.decode(chunk, { stream: true });
+    const reader = response.body?.getReader();
+    for (;;) {
+      const chunk = await reader?.read().catch((error: unknown) => {
+        throw new GodwitError('control', `the speaker at ${this.path} is gone: ${messageOf(error)}`);
+      });
+      if (!chunk || chunk.done) return;
+      rest += decoder.decode(chunk.value, { stream: true });
       const complete = rest.split('\n');
       rest = complete.pop()!;
       for (const line of complete) yield JSON.parse(line) as T;

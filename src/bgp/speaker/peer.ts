@@ -77,6 +77,8 @@ export class Peer {
   lastError: { readonly reason: string; readonly at: number } | undefined;
   readonly counts = { established: 0, flaps: 0, messagesIn: 0, messagesOut: 0, updatesIn: 0, updatesBad: 0 };
 
+  /** `lastError` comes from a NOTIFICATION. */
+  private heardWhy = false;
   private machine: Neighbor = newNeighbor();
   private readonly connections = new Map<number, Connection>();
   private readonly dials = new Map<number, Disposable>();
@@ -268,6 +270,7 @@ export class Peer {
     const text = describeReason(reason);
     this.counts.flaps++;
     this.lastError = { reason: text, at: this.context.clock.wallNow() };
+    this.heardWhy = isNotification(reason);
     this.session?.end(retain);
     if (!this.session?.stale.waiting) this.session = undefined;
     this.context.log.warn({ neighbor: this.config.name, reason: text, retained: retain }, 'session ended');
@@ -277,7 +280,10 @@ export class Peer {
 
   private attemptFailed(reason: DownReason): void {
     const text = describeReason(reason);
-    if (reason.type !== 'collision') this.lastError = { reason: text, at: this.context.clock.wallNow() };
+    // what a NOTIFICATION said tells more than that the next attempts are refused
+    const less = reason.type === 'collision' || (reason.type === 'tcp' && this.heardWhy);
+    if (!less) this.lastError = { reason: text, at: this.context.clock.wallNow() };
+    this.heardWhy ||= isNotification(reason);
     this.context.log.debug({ neighbor: this.config.name, reason: text }, 'attempt failed');
     this.context.emit({ type: 'attempt-failed', neighbor: this.address, reason: text });
     this.context.ended(this);
@@ -428,6 +434,8 @@ export class Peer {
     }
   }
 }
+
+const isNotification = (reason: DownReason): boolean => reason.type === 'sent' || reason.type === 'received';
 
 /** What is sent and what is accepted: GTSM, or one hop (or as many as configured) to external neighbours. */
 function timeToLive(security: number, multihop: number, external: boolean): [ttl: number, minimum: number] {
