@@ -17,16 +17,16 @@ class Ledger {
   readonly asked = new Set<string>();
   readonly held = new Map<string, string>();
   readonly faults: string[] = [];
-  private readonly lines: (readonly [bigint, string])[] = [];
+  private readonly lines: (readonly [number, string])[] = [];
 
   take(line: string): void {
     const space = line.indexOf(' ');
-    this.lines.push([BigInt(line.slice(0, space)), line.slice(space + 1)]);
+    this.lines.push([Number(line.slice(0, space)), line.slice(space + 1)]);
   }
 
   /** In the order things were said, whatever order the pipes were read in. */
   settle(): void {
-    for (const [, text] of this.lines.sort(([a], [b]) => (a < b ? -1 : 1))) this.line(text);
+    for (const [, text] of this.lines.sort(([a], [b]) => a - b)) this.line(text);
   }
 
   private line(text: string): void {

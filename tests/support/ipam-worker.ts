@@ -1,5 +1,5 @@
 // A process that takes and gives back addresses until it is killed, and says so on stdout line by line:
-// `TIME ask H`, `TIME have H ADDRESS`, `TIME drop H`, `TIME free H`, in nanoseconds of the machine's one clock. Arguments: datastore, node, prefix of its handles.
+// `TIME ask H`, `TIME have H ADDRESS`, `TIME drop H`, `TIME free H`, in microseconds of the calendar. Arguments: datastore, node, prefix of its handles.
 import { writeSync } from 'node:fs';
 import { openDatastore } from '../../src/datastore/mod.ts';
 import { BlockIpam } from '../../src/ipam/blocks/mod.ts';
@@ -7,7 +7,8 @@ import { BlockIpam } from '../../src/ipam/blocks/mod.ts';
 const [url, node, prefix] = process.argv.slice(2) as [string, string, string];
 await using store = await openDatastore(url, { requestTimeoutMs: 1000 });
 const ipam = new BlockIpam({ store, node, patienceMs: 60_000 });
-const say = (line: string): void => void writeSync(1, `${process.hrtime.bigint()} ${line}\n`);
+const say = (line: string): void =>
+  void writeSync(1, `${Math.round((performance.timeOrigin + performance.now()) * 1000)} ${line}\n`);
 
 async function life(number: number): Promise<void> {
   for (let turn = 0; ; turn++) {
