@@ -5,7 +5,7 @@
  */
 import { existsSync, lstatSync, rmSync } from 'node:fs';
 import { GodwitError, sleep } from '../base/mod.ts';
-import { isAlive, NetworkNamespace, processId, removeNetworkNamespace, signalProcess } from '../sys/mod.ts';
+import { isAlive, NetworkNamespace, removeNetworkNamespace, signalProcess } from '../sys/mod.ts';
 import type { Fd, ProcessId } from '../sys/mod.ts';
 import { Rtnetlink } from '../netlink/mod.ts';
 import type { LabLayout } from './layout.ts';
