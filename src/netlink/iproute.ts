@@ -70,7 +70,9 @@ export function iprouteLine(route: KernelRoute, nameOf: (index: number) => strin
   if (route.scope !== RT_SCOPE.UNIVERSE) line += ` scope ${scopes[route.scope] ?? route.scope}`;
   if (route.source !== undefined) line += ` src ${route.source}`;
   if (route.priority !== 0) line += ` metric ${route.priority}`;
-  if (single) line += flagWords(single.flags);
+  // of several next hops: what holds for all of them
+  const common = route.nextHops.reduce((flags, hop) => flags & hop.flags, RTNH_F.DEAD | RTNH_F.LINKDOWN);
+  if (route.nextHops.length > 0) line += flagWords(single?.flags ?? common);
   if (route.mtu !== 0) line += ` mtu ${route.mtu}`;
   if (!single) {
     for (const hop of route.nextHops) {
