@@ -46,6 +46,8 @@ export interface AgentOptions {
   /** The node's network namespace; the one this thread is in when absent. */
   readonly namespace?: NetworkNamespace;
   readonly clock?: Clock;
+  /** Opens the datastore of the configuration in another way: tests put faults between. */
+  readonly openStore?: () => Promise<Datastore>;
 }
 
 export class Agent {
@@ -68,6 +70,7 @@ export class Agent {
   private readonly bridge: BridgePart;
   private readonly sysctls: SysctlPart;
   private readonly subnetFile: SubnetFilePart;
+  private readonly openStore: (() => Promise<Datastore>) | undefined;
   private readonly wakeup = new Wakeup();
   /** The last look at the host, and whether something was told since. */
   private host: HostSnapshot | undefined;
@@ -78,6 +81,7 @@ export class Agent {
     const { config, log } = options;
     this.config = config;
     this.log = log;
+    this.openStore = options.openStore;
     this.clock = options.clock ?? systemClock;
     this.startedAt = this.clock.now();
     const refreshMs = config.resyncSeconds * 1000;
@@ -169,6 +173,7 @@ export class Agent {
   }
 
   private open(): Promise<Datastore> {
+    if (this.openStore) return this.openStore();
     const { datastore, datastoreCa, datastoreCert, datastoreKey } = this.config;
     return openDatastore(datastore, { caFile: datastoreCa, certFile: datastoreCert, keyFile: datastoreKey });
   }
