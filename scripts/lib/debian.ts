@@ -19,6 +19,9 @@ export const testPackages: readonly { package: string; provides: string }[] = [
   { package: 'containernetworking-plugins', provides: '/usr/lib/cni/bridge' },
   { package: 'openssl', provides: '/usr/bin/openssl' },
   { package: 'iptables', provides: '/usr/sbin/iptables' },
+  { package: 'podman', provides: '/usr/bin/podman' },
+  { package: 'runc', provides: '/usr/sbin/runc' },
+  { package: 'busybox-static', provides: '/usr/bin/busybox' },
 ];
 
 /**
