@@ -15,6 +15,7 @@ import { prefix, prefixOf } from '../../src/net/mod.ts';
 import type { IpAddress } from '../../src/net/mod.ts';
 import { eventually, startEtcd, startGodwitStore } from '../support/datastores.ts';
 import type { RunningStore } from '../support/datastores.ts';
+import { TcpProxy } from '../support/faulty-proxy.ts';
 import { have } from '../support/peers.ts';
 
 const SUBNETS = subnetsPrefix(DEFAULT_NETWORK_PREFIX);
@@ -183,6 +184,29 @@ for (const [name, here, start] of backends) {
       });
       await store.put(configKey(DEFAULT_NETWORK_PREFIX), '{"Network":"10.99.0.0/16"}');
       expect(prefixOf((await node.hold()).split('/')[0] as IpAddress, 16)).toBe(prefix('10.99.0.0/16'));
+    });
+
+    test('the datastore away at the start is waited for; away later, the lease counts as held', async () => {
+      using proxy = await TcpProxy.to(server.url);
+      await proxy.down();
+      const times = { connectMs: 300, requestMs: 500, reconnectMaxMs: 300 };
+      await using far = await openDatastore(proxy.url, { times });
+      await using node = new Node(far, '192.0.2.1', { checkEveryMs: 100 });
+      await eventually('word of it', () => node.states.length > 0);
+      expect(node.states[0]).toMatchObject({
+        type: 'waiting',
+        reason: expect.stringContaining('cannot connect') as string,
+      });
+      await proxy.up();
+      const subnet = await node.hold();
+      const before = node.states.length;
+      proxy.frozen = true;
+      await eventually('the view to be stale', () => node.updates.at(-1)?.type === 'stale', 30);
+      await proxy.down();
+      proxy.frozen = false;
+      await proxy.up();
+      await eventually('the view to be in sync', () => node.updates.at(-1)?.type === 'inSync', 30);
+      expect([node.subnet, node.states.length]).toEqual([subnet, before]);
     });
 
     test('other backends are seen; a broken lease blocks only its own addresses', async () => {
