@@ -1,4 +1,4 @@
-// Many clients on several nodes over one datastore, in every order a seeded scheduler can think of. Any operation may be
+// Many clients on several nodes over one datastore, one of them working as Calico's do (each record written alone), in every order a seeded scheduler can think of. Any operation may be
 // lost, may take place without an answer, or may take place long after the client was told it failed; a client may be
 // killed at any operation and a new one takes its place. After every single change of the store the invariants are
 // checked; when all is released and quiet, nothing may be left.
@@ -7,10 +7,9 @@ import { ManualClock } from '../../src/base/mod.ts';
 import {
   addressOf,
   BlockIpam,
+  decodeAffinity,
   decodeBlock,
-  decodeHandle,
   faultOf,
-  hostOwner,
   parseAffinityKey,
   parseBlockKey,
   parseHandleKey,
@@ -19,6 +18,8 @@ import {
 } from '../../src/ipam/blocks/mod.ts';
 import type { Block } from '../../src/ipam/blocks/mod.ts';
 import { resourceKey } from '../../src/model/mod.ts';
+import { prefix } from '../../src/net/mod.ts';
+import { CalicoActor } from '../support/calico-actor.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import type { Fate } from '../support/memory-store.ts';
 
@@ -58,11 +59,20 @@ class World {
     this.memory.onChange = () => this.check();
   }
 
-  client(node: string): { readonly id: number; readonly ipam: BlockIpam } {
-    const id = ++this.clients;
-    const store = this.memory.client(
+  private store(id: number) {
+    return this.memory.client(
       (_, run) => new Promise<Fate>((resolve) => this.pending.push({ client: id, run, resolve })),
     );
+  }
+
+  calico(node: string): { readonly id: number; readonly actor: CalicoActor } {
+    const id = ++this.clients;
+    return { id, actor: new CalicoActor(this.store(id), node, BLOCKS, () => this.clock.wallNow()) };
+  }
+
+  client(node: string): { readonly id: number; readonly ipam: BlockIpam } {
+    const id = ++this.clients;
+    const store = this.store(id);
     return { id, ipam: new BlockIpam({ store, node, clock: this.clock, random: this.random, patienceMs: 1e9 }) };
   }
 
@@ -117,6 +127,9 @@ class World {
     if (new Set(this.confirmed.values()).size !== this.confirmed.size) throw new Error('an address was given twice');
   }
 }
+
+/** The blocks of the pool, for a client that tries them in order. */
+const BLOCKS = [0, 4, 8, 12].map((n) => prefix(`10.0.0.${n}/30`));
 
 /** Lets the world run until `promises` are settled, or the steps are used up. */
 async function settle(world: World, promises: readonly Promise<unknown>[], steps: number): Promise<boolean> {
@@ -188,6 +201,35 @@ async function scenario(seed: number): Promise<{ granted: number; operations: nu
       }
     }
   };
+  /** A Calico node: what it was interrupted in is its runtime's to delete, by whatever client does that. */
+  const calicoLife = async (node: string): Promise<void> => {
+    let { id, actor } = world.calico(node);
+    for (let turn = 0; turn < 15; turn++) {
+      const handle = `${node}.${turn}`;
+      handles.add(handle);
+      const attempt = actor.assign(handle).catch(() => undefined);
+      if (world.random() < 0.3) {
+        await Promise.race([attempt, new Promise((resolve) => world.clock.after(200, () => resolve(0)))]);
+        world.dead.add(id);
+        ({ id, actor } = world.calico(node));
+        continue;
+      }
+      const address = await attempt;
+      if (address !== undefined) {
+        granted++;
+        world.confirmed.set(handle, address);
+        world.check();
+      }
+      if (world.random() < 0.5) continue;
+      world.confirmed.delete(handle);
+      await actor.release(handle).catch(() => undefined);
+    }
+  };
+  if (seed % 2 === 0) {
+    const ends = new Promise((resolve) => world.clock.after(600_000, () => resolve(0)));
+    open.push(Promise.race([calicoLife('d'), ends]));
+    if (seed % 5 === 0) open.push(Promise.race([calicoLife('a'), ends])); // a Calico process beside ours on one node
+  }
   for (const node of nodes) {
     for (let n = 0; n < 3; n++) {
       open.push(Promise.race([life(node, n), new Promise((resolve) => world.clock.after(600_000, () => resolve(0)))]));
@@ -219,21 +261,21 @@ async function scenario(seed: number): Promise<{ granted: number; operations: nu
   }
   for (const key of world.memory.data.keys()) {
     expect(parseHandleKey(key)).toBeUndefined();
-    if (parseAffinityKey(key)) expect(owned.has(key)).toBe(true);
+    // a claim that Calico did not complete may be left: it counts for nothing until somebody completes or drops it
+    const kv = world.memory.data.get(key)!;
+    if (parseAffinityKey(key) && decodeAffinity(kv.value) === 'confirmed') expect(owned.has(key)).toBe(true);
   }
-  expect(hostOwner('a') as string).toBe('host:a');
-  void decodeHandle;
   return { granted, operations: world.memory.operations };
 }
 
-test('400 worlds: an address is never given twice, and nothing is left behind', async () => {
+test('250 worlds: an address is never given twice, and nothing is left behind', async () => {
   let granted = 0;
-  for (let seed = 1; seed <= 400; seed++) {
+  for (let seed = 1; seed <= 250; seed++) {
     try {
       granted += (await scenario(seed)).granted;
     } catch (error) {
       throw new Error(`seed ${seed}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     }
   }
-  expect(granted).toBeGreaterThan(400 * 10);
+  expect(granted).toBeGreaterThan(250 * 10);
 }, 110_000);
