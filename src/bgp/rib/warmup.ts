@@ -4,7 +4,7 @@
  * tables runs some tens of thousands of invented routes through a RIB of their own while it still waits for its first
  * session. They never meet the real tables.
  */
-import { ip } from '../../net/mod.ts';
+import { ip, prefix } from '../../net/mod.ts';
 import { FrameStatus, Framer, IPV4_UNICAST, UpdateWriter, encodeAttributes } from '../wire/mod.ts';
 import type { PathAttributes, SessionContext } from '../wire/mod.ts';
 import { directResolver } from './nexthops.ts';
@@ -15,6 +15,7 @@ const rounds = 24;
 const setsPerRound = 160;
 const prefixesPerSet = 16;
 const localAs = 64512;
+const senderAs = 4200000001;
 
 /** Run to its end, with whatever is urgent between the steps; a step takes some milliseconds. */
 export function* warmUp(): Generator<void> {
@@ -24,8 +25,8 @@ export function* warmUp(): Generator<void> {
     resolver: directResolver,
     events: { outputReady() {}, workReady() {}, endOfRib() {}, maxPrefix() {} },
   });
-  const sender = neighbor(rib, '192.0.2.1', 64513);
-  const receiver = neighbor(rib, '192.0.2.2', 64514);
+  const sender = neighbor(rib, '192.0.2.1', senderAs);
+  const receiver = neighbor(rib, '192.0.2.2', senderAs + 1);
   for (let round = 0; round < rounds; round++) {
     receive(rib, sender, table(round, false));
     yield;
@@ -50,7 +51,14 @@ function neighbor(rib: Rib, address: string, remoteAs: number): PeerId {
     addPathReceive: new Set(),
     addPathSend: new Set(),
   };
-  const id = rib.addPeer({ name: address, address: ip(address), remoteAs, localAs, families: { 4: {} } });
+  const id = rib.addPeer({
+    name: address,
+    address: ip(address),
+    remoteAs,
+    localAs,
+    sharedSubnet: prefix('198.51.100.0/24'),
+    families: { 4: {} },
+  });
   rib.sessionUp(id, { routerId: remoteAs, context, localAddress: { 4: ip('192.0.2.3') } });
   return id;
 }
@@ -60,7 +68,7 @@ function table(round: number, withdraw: boolean): Uint8Array {
   const writer = new UpdateWriter();
   const nextHop = { address: Uint8Array.of(192, 0, 2, 1), linkLocal: undefined };
   for (let set = 0; set < setsPerRound; set++) {
-    const asns = [64513, 64600 + (set % 20), 64700 + round, 70000 + set].slice(0, 2 + (set % 3));
+    const asns = [senderAs, 64600 + (set % 20), 24000 + round, 70000 + set, 65000].slice(0, 3 + (set % 3));
     const attributes: PathAttributes = {
       origin: 0,
       asPath: [{ type: 2, asns }],
@@ -80,9 +88,10 @@ function table(round: number, withdraw: boolean): Uint8Array {
     if (withdraw) writer.withdraw(IPV4_UNICAST);
     else writer.announce(encodeAttributes(attributes, IPV4_UNICAST, { fourOctetAs: true }));
     for (let i = 0; i < prefixesPerSet; i++) {
+      // spread over all addresses: code compiled for small numbers would be compiled again for large ones
       const length = 24 - (i % 5);
-      const network = (round * setsPerRound + set) * prefixesPerSet + i;
-      writer.add4((network << (32 - length)) >>> 0, length);
+      const number = (round * setsPerRound + set) * prefixesPerSet + i;
+      writer.add4((Math.imul(number, 0x9e3779b1) & (-1 << (32 - length))) >>> 0, length);
     }
   }
   writer.finish();
