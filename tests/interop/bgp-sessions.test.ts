@@ -87,6 +87,23 @@ for (const kind of daemonKinds) {
       await pair.until('godwit forgets', async () => (await pair.godwit.route('10.2.0.0/24')) === undefined);
     });
 
+    const extended = kind.name === 'BIRD' || kind.name === 'FRR';
+    if (extended)
+      test('IPv4 routes with IPv6 next hops, RFC 8950', async () => {
+        const side = { families: ['ipv4', 'ipv6'] as const, extendedNextHop: true };
+        await using pair = await Pair.start(kind, {
+          godwitAs: 65001,
+          peerAs: 65002,
+          onlyIPv6: true,
+          godwitSide: side,
+          peerSide: side,
+        });
+        await pair.established();
+        expect(await pair.route(pair.godwit, '10.2.0.0/24')).toMatchObject({ nextHop: P.address6, asPath: [65002] });
+        expect(await pair.route(pair.peer, '10.1.0.0/24')).toMatchObject({ nextHop: G.address6, asPath: [65001] });
+        expect(await pair.route(pair.peer, 'fd01::/64')).toMatchObject({ nextHop: G.address6 });
+      });
+
     test('a neighbour of another AS is refused', async () => {
       await using pair = await Pair.start(kind, {
         godwitAs: 65001,

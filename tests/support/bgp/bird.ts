@@ -26,7 +26,8 @@ function staticRoute(a: Announcement): string {
 function channels(spec: RouterSpec, n: Partial<NeighborSpec>, families: readonly string[]): string[] {
   return families.map((family) => {
     const limit = n.maxPrefix === undefined ? '' : ` import limit ${n.maxPrefix} action restart;`;
-    return `  ${family} { import all; export all;${limit} };`;
+    const hop = family === 'ipv4' && n.extendedNextHop ? ' extended next hop on;' : '';
+    return `  ${family} { import all; export all;${limit}${hop} };`;
   });
 }
 

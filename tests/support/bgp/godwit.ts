@@ -27,6 +27,7 @@ function neighbor(spec: RouterSpec, n: NeighborSpec, more: object): object {
     ...(n.ttlSecurity && { ttlSecurity: 1 }),
     ...(n.passive && { passive: true }),
     ...(n.client && { routeReflectorClient: true }),
+    ...(n.extendedNextHop && { extendedNextHop: true }),
     ...(n.maxPrefix !== undefined && { maxPrefix: { limit: n.maxPrefix, action: 'restart', restartAfter: 1 } }),
     ...more,
   };

@@ -37,6 +37,8 @@ export interface PairOptions {
   readonly peerSide?: Partial<NeighborSpec>;
   /** Only the session over IPv4. */
   readonly onlyIPv4?: boolean;
+  /** Only the session over IPv6; neither router has an IPv4 address. */
+  readonly onlyIPv6?: boolean;
   readonly godwit?: Partial<RouterSpec>;
   readonly peer?: Partial<RouterSpec>;
   readonly settings?: GodwitSettings;
@@ -58,8 +60,13 @@ export class Pair implements AsyncDisposable {
     const [g, p] = [addresses(1), addresses(2)];
     lan.join('godwit', g.address4, g.address6);
     lan.join('peer', p.address4, p.address6);
+    if (options.onlyIPv6) {
+      for (const name of ['godwit', 'peer']) lan.namespaces.run(name, 'ip', '-4', 'addr', 'flush', 'dev', 'eth0');
+    }
     const neighbors = (to: typeof g, asn: number, side: Partial<NeighborSpec> = {}): NeighborSpec[] =>
-      (options.onlyIPv4 ? [to.address4] : [to.address4, to.address6]).map((address) => ({ address, asn, ...side }));
+      (options.onlyIPv4 ? [to.address4] : options.onlyIPv6 ? [to.address6] : [to.address4, to.address6]).map(
+        (address) => ({ address, asn, ...side }),
+      );
     try {
       const godwit = await Godwit.start(
         lan,
@@ -71,7 +78,7 @@ export class Pair implements AsyncDisposable {
           announce: godwitRoutes,
           ...options.godwit,
         },
-        options.settings,
+        options.onlyIPv6 ? { ...options.settings, global: { listen: [g.address6] } } : options.settings,
       );
       const peer = await kind.start(lan, 'peer', {
         ...p,

@@ -25,6 +25,8 @@ export interface NeighborSpec {
   readonly client?: boolean;
   readonly maxPrefix?: number;
   readonly holdTime?: number;
+  /** RFC 8950: IPv4 routes over an IPv6 session, with IPv6 next hops. BIRD, FRR and Godwit. */
+  readonly extendedNextHop?: boolean;
 }
 
 export interface RouterSpec {
