@@ -3,6 +3,7 @@
  * plan, and the plan is handed to the writers of kernel state, each of which keeps its own part true against everybody
  * else. Nothing here writes to the kernel itself, and nothing is taken back when the agent ends: pods go on without it.
  */
+import { readFileSync } from 'node:fs';
 import { err, ok, printable, sleep, systemClock, Wakeup } from '../base/mod.ts';
 import type { Clock, Logger, Result } from '../base/mod.ts';
 import { BridgePart, Caretaker, MasqueradePart, RouteReconciler, SysctlPart } from '../dataplane/mod.ts';
@@ -174,8 +175,14 @@ export class Agent {
 
   private open(): Promise<Datastore> {
     if (this.openStore) return this.openStore();
-    const { datastore, datastoreCa, datastoreCert, datastoreKey } = this.config;
-    return openDatastore(datastore, { caFile: datastoreCa, certFile: datastoreCert, keyFile: datastoreKey });
+    const { datastore, datastoreCa, datastoreCert, datastoreKey, datastoreUser } = this.config;
+    const files = { caFile: datastoreCa, certFile: datastoreCert, keyFile: datastoreKey };
+    return openDatastore(datastore, { ...files, username: datastoreUser, password: this.password() });
+  }
+
+  private password(): string | undefined {
+    const file = this.config.datastorePasswordFile;
+    return file === undefined ? undefined : readFileSync(file, 'utf8').trimEnd();
   }
 
   private watchTables(): Disposable | undefined {

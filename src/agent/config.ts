@@ -85,6 +85,8 @@ export const agentOptions = {
   datastoreCa: option('FILE', 'certificate authority of the datastore, PEM', path.optional()),
   datastoreCert: option('FILE', 'client certificate for the datastore, PEM', path.optional()),
   datastoreKey: option('FILE', 'key of the client certificate, PEM', path.optional()),
+  datastoreUser: option('NAME', 'user, where the datastore asks for one', z.string().min(1).optional()),
+  datastorePasswordFile: option('FILE', 'the user’s password, alone in a file', path.optional()),
   etcdPrefix: option(
     'PREFIX',
     'where the network lives in the datastore (Flannel’s --etcd-prefix)',

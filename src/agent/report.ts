@@ -1,7 +1,7 @@
 /** The agent's state as others see it: whether it is ready and why not, and the whole status. */
 import { printable } from '../base/mod.ts';
 import { isReservation, subnetList } from '../ipam/mod.ts';
-import { formatInterfaceAddress, prefixLength } from '../net/mod.ts';
+import { formatInterfaceAddress, parseInterfaceAddress, prefixContains, prefixLength } from '../net/mod.ts';
 import type {
   AddressStatus,
   DatastoreStatus,
@@ -48,6 +48,7 @@ export function readinessOf(agent: Agent): Readiness {
     // a node that is out of reach is missing; a claim that is no good is its maker's trouble
     (problem.kind === 'not-connected' ? reasons : warnings).push(text);
   }
+  for (const text of strayPods(agent)) warnings.push(text);
   if (!agent.pods.ready) reasons.push('cni: it is not recovered yet');
   for (const { key, reason } of ownership.oddities()) warnings.push(`key ${printable(key)}: ${printable(reason)}`);
   const backend = ownership.config?.backend['type'];
@@ -58,6 +59,21 @@ export function readinessOf(agent: Agent): Readiness {
     warnings.push(`chain ${printable(chain)} drops what it does not know: pods’ packets may be among it`);
   }
   return { ready: reasons.length === 0, reasons, warnings };
+}
+
+/** After a subnet was lost to another node, pods attached before carry addresses that are not this node's any more. */
+function strayPods({ plan, pods }: Agent): string[] {
+  const subnets = plan?.bridge?.subnets.map(({ subnet }) => subnet);
+  if (!subnets) return [];
+  return pods.pods().flatMap(({ container, addresses }) => {
+    const own = (text: string) => {
+      const parsed = parseInterfaceAddress(text);
+      return parsed !== undefined && subnets.some((subnet) => prefixContains(subnet, parsed.address));
+    };
+    const stray = addresses.filter((address) => !own(address));
+    if (stray.length === 0) return [];
+    return [`pod ${printable(container, 16)}: ${stray.join(', ')} is not in this node’s subnet any more`];
+  });
 }
 
 /** Of the families that the network has; of IPv4 while that is not known. */

@@ -1,7 +1,9 @@
-/** `godwit agent`: the node agent, in the foreground, until SIGTERM or Ctrl-C. */
+/**
+ * `godwit agent`: the node agent, in the foreground, until SIGTERM or Ctrl-C. What only a file or a dry run needs is
+ * loaded only then: the agent stays in memory for months.
+ */
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { parse } from 'yaml';
 import { Agent, agentOptions, flagOf, optionNames, environmentOf, parseConfig } from '../agent/mod.ts';
 import type { AgentConfig, ConfigSources } from '../agent/mod.ts';
 import { createLogger, GodwitError, messageOf, printable } from '../base/mod.ts';
@@ -19,10 +21,10 @@ export function withAgentOptions(command: Command): Command {
 }
 
 /** Reads flags, environment and file; throws GodwitError with every fault. */
-export function readAgentConfig(flags: Readonly<Record<string, unknown>>): AgentConfig {
+export async function readAgentConfig(flags: Readonly<Record<string, unknown>>): Promise<AgentConfig> {
   const path = flags['config'] ?? process.env['GODWIT_CONFIG'];
   const known = Object.fromEntries(Object.entries(flags).filter(([name]) => name in agentOptions));
-  const file = typeof path === 'string' && path !== '' ? readConfigFile(path) : undefined;
+  const file = typeof path === 'string' && path !== '' ? await readConfigFile(path) : undefined;
   const config = parseConfig({ flags: known, environment: process.env, ...(file && { file }) });
   if (config.ok) return config.value;
   const [head, ...faults] = config.error.message.split('\n');
@@ -30,8 +32,9 @@ export function readAgentConfig(flags: Readonly<Record<string, unknown>>): Agent
   throw new GodwitError('config', head!.replace(/:$/, ''));
 }
 
-function readConfigFile(path: string): NonNullable<ConfigSources['file']> {
+async function readConfigFile(path: string): Promise<NonNullable<ConfigSources['file']>> {
   try {
+    const { parse } = await import('yaml');
     return { path, values: parse(readFileSync(path, 'utf8')) as unknown };
   } catch (error) {
     throw new GodwitError('config', `configuration file ${path}: ${messageOf(error)}`, { cause: error });
@@ -42,7 +45,7 @@ export function register(command: Command): void {
   withAgentOptions(command)
     .option('--dry-run', 'print what would be changed now, and end')
     .action(async (flags: Record<string, unknown>) => {
-      const config = readAgentConfig(flags);
+      const config = await readAgentConfig(flags);
       const dry = flags['dryRun'] === true;
       const log = createLogger(dry ? 'warn' : config.logLevel, { node: config.node });
       const agent = new Agent({ config, log });

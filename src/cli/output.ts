@@ -5,7 +5,6 @@
 import { writeSync } from 'node:fs';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { stringify } from 'yaml';
 import { GodwitError, messageOf, printable } from '../base/mod.ts';
 
 export const outputFormats = ['table', 'json', 'yaml'] as const;
@@ -45,10 +44,10 @@ export async function print(text: string): Promise<void> {
 }
 
 /** Prints `value` as asked for; `text` makes the form for people and is called only then. */
-export function show(options: OutputOptions, value: unknown, text: () => string): Promise<void> {
+export async function show(options: OutputOptions, value: unknown, text: () => string): Promise<void> {
   const format = outputFormat(options);
   if (format === 'json') return print(JSON.stringify(value, undefined, 2));
-  if (format === 'yaml') return print(stringify(value, { lineWidth: 0 }));
+  if (format === 'yaml') return print((await import('yaml')).stringify(value, { lineWidth: 0 }));
   return print(text());
 }
 
