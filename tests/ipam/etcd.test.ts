@@ -2,8 +2,17 @@
 import { describe, expect, test } from 'bun:test';
 import { openDatastore } from '../../src/datastore/mod.ts';
 import type { Datastore } from '../../src/datastore/mod.ts';
-import { addressOf, audit, BlockIpam, decodeBlock, readPicture, settingsFrom } from '../../src/ipam/blocks/mod.ts';
-import { parseGiven, ResourceClient } from '../../src/model/mod.ts';
+import {
+  addressOf,
+  audit,
+  BlockIpam,
+  CONFIG_KEY,
+  decodeBlock,
+  FollowedSettings,
+  readPicture,
+  settingsFrom,
+} from '../../src/ipam/blocks/mod.ts';
+import { parseGiven, ResourceClient, ResourceStore } from '../../src/model/mod.ts';
 import { startEtcd } from '../support/datastores.ts';
 import { run } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
@@ -121,6 +130,35 @@ describe.skipIf(!here)('real etcd', () => {
     expect(found.allocations.length).toBeGreaterThan(200);
     await close();
   }, 60_000);
+
+  test('settings that are followed: one round trip an address, and a disabled pool gives nothing at once', async () => {
+    await using etcd = await startEtcd();
+    await using store = await openDatastore(etcd.url);
+    await pool(store, 'p', { cidr: '10.233.0.0/24' });
+    const stop = new AbortController();
+    const resources = new ResourceStore();
+    using settings = new FollowedSettings(resources);
+    const following = [
+      resources.run(store.follow(ResourceStore.prefix, stop.signal)),
+      settings.run(store.follow(CONFIG_KEY, stop.signal)),
+    ];
+    const ipam = new BlockIpam({ store, node: 'node0', settings });
+    expect((await ipam.assign(request('a', 'node0'))).ok).toBe(true);
+    const before = (await store.get('/')).revision;
+    expect((await ipam.assign(request('b', 'node0'))).ok).toBe(true);
+    expect((await store.get('/')).revision).toBe(before + 1);
+    const disabled = parseGiven({
+      kind: 'IPPool',
+      apiVersion: 'projectcalico.org/v3',
+      metadata: { name: 'p' },
+      spec: { cidr: '10.233.0.0/24', disabled: true },
+    });
+    if (disabled.ok) await new ResourceClient(store).replace(disabled.value);
+    const refused = await ipam.assign(request('c', 'node0'));
+    expect(refused.ok ? '' : refused.error.message).toContain('p is disabled');
+    stop.abort();
+    await Promise.all(following);
+  });
 
   test('etcdctl shows Calico’s keys and JSON', async () => {
     await using etcd = await startEtcd();

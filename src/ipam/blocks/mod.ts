@@ -5,6 +5,7 @@ export * from './block.ts';
 export * from './collect.ts';
 export { BlockIpam } from './engine.ts';
 export type { BlockIpamOptions } from './engine.ts';
+export { FollowedSettings } from './followed-settings.ts';
 export * from './keys.ts';
 export * from './operations.ts';
 export * from './ownership.ts';
