@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { GodwitError } from '../base/mod.ts';
 import { DatastoreError, openDatastore } from '../datastore/mod.ts';
-import type { Datastore } from '../datastore/mod.ts';
+import type { Datastore, Maintenance } from '../datastore/mod.ts';
 
 export interface DatastoreCommandOptions {
   readonly datastore: string;
@@ -28,7 +28,7 @@ export function withDatastore(command: Command): Command {
 
 export async function useDatastore<T>(
   options: DatastoreCommandOptions,
-  use: (store: Datastore) => Promise<T>,
+  use: (store: Datastore & Maintenance) => Promise<T>,
 ): Promise<T> {
   const { caFile, certFile, keyFile } = options;
   try {

@@ -2,8 +2,8 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { createLogger, GodwitError } from '../base/mod.ts';
-import { openDatastore } from '../datastore/mod.ts';
-import type { Datastore, DatastoreOptions, Maintenance } from '../datastore/mod.ts';
+import { useDatastore, withDatastore } from './datastore.ts';
+import type { DatastoreCommandOptions } from './datastore.ts';
 import { print, show, withOutput } from './output.ts';
 import type { OutputOptions } from './output.ts';
 
@@ -33,29 +33,13 @@ export function register(command: Command): void {
     .option('--tls-key <file>', 'its key, PEM, mode 0600')
     .option('--tls-client-ca <file>', 'clients must show a certificate signed by this authority, PEM')
     .action(serve);
-  withClient(withOutput(command.command('status').description('version, revision, size and alarms'))).action(status);
-  withClient(
+  withDatastore(withOutput(command.command('status').description('version, revision, size and alarms'))).action(status);
+  withDatastore(
     command
       .command('compact')
       .description('forget history; without a revision, all but the present')
       .argument('[revision]', 'the oldest revision to keep', parseRevision),
   ).action(compact);
-}
-
-interface ClientOptions {
-  readonly datastore: string;
-  readonly caFile?: string;
-  readonly certFile?: string;
-  readonly keyFile?: string;
-}
-
-function withClient(command: Command): Command {
-  const url = process.env['GODWIT_DATASTORE'] ?? `unix://${DEFAULT_SOCKET}`;
-  return command
-    .option('--datastore <url>', 'etcd://HOST:PORT[,…], etcds://… or unix:///PATH', url)
-    .option('--ca-file <file>', 'authority for etcds, PEM')
-    .option('--cert-file <file>', 'client certificate for etcds, PEM')
-    .option('--key-file <file>', 'its key, PEM, mode 0600');
 }
 
 function parseHours(text: string): number {
@@ -90,14 +74,8 @@ async function serve(options: ServeOptions): Promise<void> {
   log.info({}, 'the store stops');
 }
 
-async function withStore<T>(options: ClientOptions, use: (store: Datastore & Maintenance) => Promise<T>): Promise<T> {
-  const files: DatastoreOptions = { caFile: options.caFile, certFile: options.certFile, keyFile: options.keyFile };
-  await using store = await openDatastore(options.datastore, files);
-  return await use(store);
-}
-
-async function status(options: ClientOptions & OutputOptions): Promise<void> {
-  const found = await withStore(options, (store) => store.status());
+async function status(options: DatastoreCommandOptions & OutputOptions): Promise<void> {
+  const found = await useDatastore(options, (store) => store.status());
   const mebibytes = (bytes: number) => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
   await show(options, found, () =>
     [
@@ -110,8 +88,8 @@ async function status(options: ClientOptions & OutputOptions): Promise<void> {
   );
 }
 
-async function compact(revision: number | undefined, options: ClientOptions): Promise<void> {
-  const target = await withStore(options, async (store) => {
+async function compact(revision: number | undefined, options: DatastoreCommandOptions): Promise<void> {
+  const target = await useDatastore(options, async (store) => {
     const wanted = revision ?? (await store.status()).revision;
     if (wanted < 2) throw new GodwitError('invalid', 'the store has no history yet');
     await store.compact(wanted);

@@ -169,7 +169,7 @@ export class Disk implements Disposable {
     } catch (error) {
       const code = error instanceof SQLiteError ? (error.code ?? '') : '';
       // a full disk shows as SQLITE_FULL, or as a failed write where the file system reserves late
-      if (code.startsWith('SQLITE_FULL') || code.startsWith('SQLITE_IOERR')) {
+      if (code.startsWith('SQLITE_FULL') || code === 'SQLITE_IOERR_WRITE') {
         throw new DiskFull(messageOf(error), { cause: error });
       }
       throw error;

@@ -178,9 +178,8 @@ export class Engine implements Disposable {
       return;
     }
     for (const { write, outcome, revision } of done) write.resolve({ response: outcome.response, revision });
-    if (effects.length === 0) return;
-    this.armLeases();
-    this.notify();
+    if (effects.some(({ leaseGranted, leaseRemoved }) => leaseGranted ?? leaseRemoved)) this.armLeases();
+    if (effects.length > 0) this.notify();
   }
 
   private save(effects: readonly Effects[]): boolean {
@@ -221,23 +220,22 @@ export class Engine implements Disposable {
       );
       this.state.leases.extend(now - due);
     }
-    const expired = this.state.leases.expired(now);
-    for (const { id } of expired) {
-      const revoke = () => {
-        // it may have been renewed while it waited in the queue
-        const lease = this.state.leases.get(id);
-        if (!lease || lease.expiresAt > this.clock.now()) return { response: {}, effects: { versions: [] } };
-        return this.state.revoke(id);
-      };
-      this.write(revoke).catch((error: unknown) => {
-        this.log.warn(
-          { lease: id, reason: messageOf(error) },
-          'a lease that ran out could not be revoked; trying again',
-        );
-        this.clock.after(1_000, () => this.armLeases());
-      });
-    }
-    if (expired.length === 0) this.armLeases();
+    void this.revokeAll(this.state.leases.expired(now).map(({ id }) => id));
+  }
+
+  private async revokeAll(ids: readonly string[]): Promise<void> {
+    const revoke = (id: string) => (): Outcome<object> => {
+      // it may have been renewed, or revoked, while it waited in the queue
+      const lease = this.state.leases.get(id);
+      const runOut = lease && lease.expiresAt <= this.clock.now();
+      return runOut ? this.state.revoke(id) : { response: {}, effects: { versions: [] } };
+    };
+    const outcomes = await Promise.allSettled(ids.map((id) => this.write(revoke(id))));
+    const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (!failure) return this.armLeases();
+    if (this.closed) return;
+    this.log.warn({ reason: messageOf(failure.reason) }, 'leases that ran out could not be revoked; trying again');
+    this.leaseTimer = this.clock.after(1_000, () => this.armLeases());
   }
 
   private forgetLater(versions: readonly Version[], from = 0): void {

@@ -123,6 +123,8 @@ export const duplex =
     stream.on('close', () => session.close());
   };
 
+const KEEPALIVE_MS = 30_000;
+
 /** PEM. With `ca`, clients must show a certificate that it signed. */
 export interface ServerTls {
   readonly cert: Buffer;
@@ -194,6 +196,7 @@ export class GrpcServer {
     sessions.on('sessionError', trouble);
     const accept = (socket: net.Socket): void => {
       this.sockets.add(socket);
+      socket.setKeepAlive(true, KEEPALIVE_MS); // a client that vanished does not watch for ever
       socket.on('error', trouble);
       socket.once('close', () => this.sockets.delete(socket));
       sessions.emit('connection', new MendedSocket(socket));
