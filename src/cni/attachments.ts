@@ -7,19 +7,20 @@
  * free the addresses. The mark on the link says that the ADD was finished. So after a kill at any point the next start
  * has one rule: what has a record and a marked link is kept, what lacks one of them is made whole from the mark or removed.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { messageOf, unreachable } from '../base/mod.ts';
 import type { Clock, Logger } from '../base/mod.ts';
 import type { BridgeNetwork, PodSubnet } from '../desired/mod.ts';
 import { endpointOwner, Endpoints, formatMark, parseMark } from '../dataplane/mod.ts';
 import type { AttachError, BridgeLink, Endpoint } from '../dataplane/mod.ts';
-import { attachmentKey, AttachmentStore, isAssignable, nextAddress } from '../ipam/mod.ts';
+import { attachmentKey, AttachmentStore, isAssignable } from '../ipam/mod.ts';
 import type { Attachment } from '../ipam/mod.ts';
 import { familyOf, formatInterfaceAddress, hostPrefix, macFromBytes, parseInterfaceAddress } from '../net/mod.ts';
 import { prefixLength } from '../net/mod.ts';
-import type { Family, IpAddress, MacAddress, Prefix } from '../net/mod.ts';
+import type { IpAddress, MacAddress, Prefix } from '../net/mod.ts';
 import type { KernelError, NetworkNamespace } from '../sys/mod.ts';
 import { CniError, codes } from './error.ts';
+import { AttachmentTable, keyOf } from './table.ts';
 
 export interface AttachRequest {
   readonly container: string;
@@ -44,8 +45,6 @@ interface Options {
 }
 
 const NO_MAC = '00:00:00:00:00:00' as MacAddress;
-const keyOf = (a: { readonly container: string; readonly interface: string }): string =>
-  attachmentKey(a.container, a.interface);
 const ownerOf = (a: { readonly container: string; readonly interface: string }): string =>
   endpointOwner(a.container, a.interface);
 
@@ -68,13 +67,7 @@ export class Attachments implements Disposable {
   private readonly store: AttachmentStore;
   private readonly endpoints = new Endpoints();
   private readonly options: Options;
-  private readonly byKey = new Map<string, Attachment>();
-  /** Every address that may not be given, and whose it is. */
-  private readonly owners = new Map<string, string>();
-  /** Where the search for the next address begins. */
-  private readonly lastGiven = new Map<Family, IpAddress>();
-  /** Host interface names in use, and by which key. */
-  private readonly names = new Map<string, string>();
+  private readonly table = new AttachmentTable();
   /** The last operation on a key: operations on one attachment go one after the other. */
   private readonly last = new Map<string, Promise<unknown>>();
 
@@ -85,11 +78,11 @@ export class Attachments implements Disposable {
   }
 
   list(): Attachment[] {
-    return [...this.byKey.values()];
+    return this.table.list();
   }
 
   get(container: string, name: string): Attachment | undefined {
-    return this.byKey.get(attachmentKey(container, name));
+    return this.table.get(attachmentKey(container, name));
   }
 
   private async exclusive<T>(key: string, action: () => Promise<T>): Promise<T> {
@@ -107,42 +100,16 @@ export class Attachments implements Disposable {
     }
   }
 
-  private remember(attachment: Attachment): void {
-    const key = keyOf(attachment);
-    this.byKey.set(key, attachment);
-    this.names.set(attachment.hostInterface, key);
-    for (const { address } of attachment.addresses) {
-      this.owners.set(address, key);
-      this.lastGiven.set(familyOf(address), address);
-    }
-  }
-
-  private forget(attachment: Attachment): void {
-    const key = keyOf(attachment);
-    this.byKey.delete(key);
-    this.names.delete(attachment.hostInterface);
-    for (const { address } of attachment.addresses) this.owners.delete(address);
-  }
-
-  /** `veth` and eight hexadecimal digits of the key's hash; the next ones should another key have them. */
-  private hostInterface(key: string): string {
-    for (let salt = 0; ; salt++) {
-      const hash = createHash('sha256').update(salt === 0 ? key : `${key}#${salt}`);
-      const name = `veth${hash.digest('hex').slice(0, 8)}`;
-      if ((this.names.get(name) ?? key) === key) return name;
-    }
-  }
-
   /** Makes it, or gives the one that is there when it is whole. Throws CniError. */
   async attach(request: AttachRequest, pod: NetworkNamespace, network: BridgeNetwork): Promise<Attachment> {
     const key = keyOf(request);
     return this.exclusive(key, async () => {
-      const existing = this.byKey.get(key);
+      const existing = this.table.get(key);
       if (existing) {
         if (this.isWhole(existing, pod)) return existing;
         await this.release(existing);
       }
-      if (network.subnets.some((subnet) => this.next(subnet) === undefined)) await this.reclaim();
+      if (network.subnets.some((subnet) => this.table.nextAddress(subnet) === undefined)) await this.reclaim();
       // from the choice of the address to its being noted nothing is waited for
       const bridge = this.readBridge(network);
       return this.make(this.choose(request, network, pod, bridge), pod, bridge);
@@ -171,7 +138,7 @@ export class Attachments implements Disposable {
     for (const subnet of network.subnets) {
       const asked = request.addresses.filter((a) => familyOf(a) === familyOf(subnet.subnet));
       if (asked.length > 1) throw new CniError(codes.noAddress, `more than one address asked for: ${asked.join(', ')}`);
-      const address = asked[0] === undefined ? this.next(subnet) : this.checkAsked(subnet, asked[0]);
+      const address = asked[0] === undefined ? this.table.nextAddress(subnet) : this.checkAsked(subnet, asked[0]);
       if (address === undefined) throw new CniError(codes.noAddress, `no free address is left in ${subnet.subnet}`);
       const { gateway, network: whole } = subnet;
       addresses.push({ address, prefixLength: prefixLength(subnet.subnet), gateway, network: whole });
@@ -181,7 +148,7 @@ export class Attachments implements Disposable {
     return {
       ...{ format: 1, createdAt: this.options.clock.wallNow() },
       ...{ network: request.network, container: request.container, interface: request.interface },
-      hostInterface: this.hostInterface(keyOf(request)),
+      hostInterface: this.table.hostInterface(keyOf(request)),
       ...{ namespace: request.namespacePath, namespaceIdentity: pod.identity },
       ...{ bridge: network.bridge, mtu: Math.min(network.mtu, request.mtu ?? network.mtu) },
       ...{ mac: request.mac ?? randomMac(), hostMac: randomMac(), bridgeMac: bridge.address ?? NO_MAC },
@@ -191,19 +158,15 @@ export class Attachments implements Disposable {
     };
   }
 
-  private next(subnet: PodSubnet): IpAddress | undefined {
-    return nextAddress(subnet, this.owners, this.lastGiven.get(familyOf(subnet.subnet)));
-  }
-
   private checkAsked(subnet: PodSubnet, address: IpAddress): IpAddress {
-    const owner = this.owners.get(address);
+    const owner = this.table.ownerOf(address);
     if (owner !== undefined) throw new CniError(codes.noAddress, `${address} is taken`, `by ${owner}`);
     if (isAssignable(subnet, address)) return address;
     throw new CniError(codes.noAddress, `${address} is not an address for pods of this node`, subnet.subnet);
   }
 
   private async make(attachment: Attachment, pod: NetworkNamespace, bridge: BridgeLink): Promise<Attachment> {
-    this.remember(attachment);
+    this.table.add(attachment);
     try {
       const failure = this.save(attachment);
       if (failure) throw failure;
@@ -245,10 +208,10 @@ export class Attachments implements Disposable {
   async remove(container: string, name: string): Promise<void> {
     const key = attachmentKey(container, name);
     return this.exclusive(key, async () => {
-      const attachment = this.byKey.get(key);
+      const attachment = this.table.get(key);
       if (attachment) await this.release(attachment);
       // the record may be lost, the link's name is not
-      else await this.detach(this.hostInterface(key), { container, interface: name });
+      else await this.detach(this.table.hostInterface(key), { container, interface: name });
     });
   }
 
@@ -263,7 +226,7 @@ export class Attachments implements Disposable {
       const { hostInterface } = attachment;
       this.options.log.warn({ hostInterface }, 'the record of a removed attachment cannot be deleted');
     }
-    this.forget(attachment);
+    this.table.delete(attachment);
     this.options.onChange();
   }
 
@@ -278,7 +241,7 @@ export class Attachments implements Disposable {
   obstacle(network: BridgeNetwork): CniError | undefined {
     const bridge = this.endpoints.link(network.bridge);
     if (!bridge) return new CniError(codes.limitedConnectivity, `bridge ${network.bridge} is missing`);
-    const full = network.subnets.find((subnet) => this.next(subnet) === undefined);
+    const full = network.subnets.find((subnet) => this.table.nextAddress(subnet) === undefined);
     if (full) return new CniError(codes.notAvailable, `no free address is left in ${full.subnet}`);
     const unwritable = this.store.probe();
     return unwritable === undefined
@@ -289,7 +252,11 @@ export class Attachments implements Disposable {
   /** Frees what pods left that died without a DEL: without the interface nobody can use the address. */
   private async reclaim(): Promise<void> {
     for (const attachment of this.list()) {
-      if (!this.endpoints.link(attachment.hostInterface)) await this.release(attachment);
+      const key = keyOf(attachment);
+      await this.exclusive(key, async () => {
+        const isDead = this.table.get(key) === attachment && !this.endpoints.link(attachment.hostInterface);
+        if (isDead) await this.release(attachment);
+      });
     }
   }
 
@@ -303,12 +270,12 @@ export class Attachments implements Disposable {
     }
     const marks = new Map(this.endpoints.marked().map((link) => [link.name, link]));
     // the newest last: its address is where the search for the next one goes on
-    for (const attachment of attachments.toSorted((a, b) => a.createdAt - b.createdAt)) this.remember(attachment);
+    for (const attachment of attachments.toSorted((a, b) => a.createdAt - b.createdAt)) this.table.add(attachment);
     const stale = attachments.filter((a) => marks.get(a.hostInterface)?.alias.split(' ', 1)[0] !== ownerOf(a));
     for (const attachment of stale) await this.undo(attachment);
-    const rebuilt = [...marks.values()].filter((link) => !this.names.has(link.name));
+    const rebuilt = [...marks.values()].filter((link) => !this.table.hasName(link.name));
     for (const link of rebuilt) this.rebuild(link.name, link.alias, link.mtu);
-    const counts = { attachments: this.byKey.size, dropped: stale.length, rebuilt: rebuilt.length };
+    const counts = { attachments: this.table.size, dropped: stale.length, rebuilt: rebuilt.length };
     log.info(counts, 'attachments recovered');
   }
 
@@ -327,7 +294,7 @@ export class Attachments implements Disposable {
       addresses: addresses.flatMap((a) => (a ? [{ ...a, gateway: a.address, network: hostPrefix(a.address) }] : [])),
       routes: [],
     };
-    this.remember(attachment);
+    this.table.add(attachment);
     const failure = this.save(attachment);
     if (failure) this.options.log.warn({ hostInterface, reason: failure.details }, failure.message);
   }
