@@ -2,7 +2,17 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { GodwitError, messageOf } from '../../base/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
-import { audit, BlockIpam, BrokenUsersError, free, freeHandles, judge, readPicture } from '../../ipam/blocks/mod.ts';
+import {
+  audit,
+  BlockIpam,
+  BrokenUsersError,
+  free,
+  freeHandles,
+  freeOrphans,
+  judge,
+  readPicture,
+  settingsFrom,
+} from '../../ipam/blocks/mod.ts';
 import type { Allocation, Audit, Suspicion, Verdict } from '../../ipam/blocks/mod.ts';
 import { goJson, isObject, parseJson } from '../../model/mod.ts';
 import type { Json, JsonObject } from '../../model/mod.ts';
@@ -76,6 +86,7 @@ function checkText(found: Audit, options: CheckOptions): string {
     'claims to blocks that are half done or stale; nodes repair their own',
     (f) => `${f.key}: ${f.fault}`,
   );
+  section(found.orphans, 'blocks of nodes that have no Node object', (o) => `${o.cidr} of ${o.owner}`);
   lines.push(found.problems === 0 ? 'No problems.' : `${found.problems} problems.`);
   return lines.join('\n');
 }
@@ -102,13 +113,19 @@ function reportText(found: Audit): string {
     ];
   }
   const leakedHandles = found.leakedHandles.map(({ handle, revision }) => ({ ID: handle, Revision: String(revision) }));
-  return `${goJson({ version: REPORT_VERSION, time: new Date(found.time).toISOString(), allocations, leakedHandles })}\n`;
+  const orphans = found.orphans.map(orphanText);
+  const time = new Date(found.time).toISOString();
+  return `${goJson({ version: REPORT_VERSION, time, allocations, leakedHandles, orphans })}\n`;
 }
+
+const orphanText = ({ owner, cidr }: Audit['orphans'][number]): string => `${owner} ${cidr}`;
 
 interface Report {
   readonly time: number;
   readonly suspicions: readonly Suspicion[];
   readonly handles: Audit['leakedHandles'];
+  /** Blocks of nodes that are gone, as text. */
+  readonly orphans: readonly string[];
 }
 
 export function parseReport(text: string): Report {
@@ -135,7 +152,8 @@ export function parseReport(text: string): Report {
       revision: Number(textOf(h['Revision'])),
     }),
   );
-  return { time, suspicions, handles };
+  const orphans = Array.isArray(value['orphans']) ? (value['orphans'] as readonly Json[]).map(textOf) : [];
+  return { time, suspicions, handles, orphans };
 }
 
 const textOf = (value: Json | undefined): string => (typeof value === 'string' ? value : '');
@@ -206,9 +224,16 @@ async function releaseReported(
     found.leakedHandles.some((now) => now.handle === h.handle && now.revision === h.revision),
   );
   const freedHandles = options.dryRun || !oldEnough ? 0 : await freeHandles(store, handles);
+  const orphans = found.orphans.filter((orphan) =>
+    reports.every((report) => report.orphans.includes(orphanText(orphan))),
+  );
+  const { ipCooldownSeconds } = (await settingsFrom(store).current()).config;
+  const freedBlocks =
+    options.dryRun || !oldEnough ? 0 : await freeOrphans(store, orphans, ipCooldownSeconds, Date.now());
   const lines = options.dryRun
     ? [`${count('free')} addresses and ${oldEnough ? handles.length : 0} handles would be released`]
     : [`${freed.length} addresses and ${freedHandles} handles released`];
+  if (freedBlocks > 0) lines.push(`${freedBlocks} empty blocks of nodes that are gone given up`);
   if (count('too-young') > 0)
     lines.push(`${count('too-young')} are suspected for less than the grace of ${options.grace} s: come again later`);
   if (count('in-use') > 0) lines.push(`${count('in-use')} are in use now`);

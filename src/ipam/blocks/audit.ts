@@ -11,7 +11,8 @@ import type { IpAddress, Prefix } from '../../net/mod.ts';
 import { addressOf } from './block.ts';
 import type { Block } from './block.ts';
 import { seeBlock } from './cache.ts';
-import { parseAffinityKey, parseBlockKey, parseHandleKey } from './keys.ts';
+import { hostOwner, parseAffinityKey, parseBlockKey, parseHandleKey } from './keys.ts';
+import type { Owner } from './keys.ts';
 import { decodeAffinity, decodeHandle } from './records.ts';
 
 export interface IpamPicture {
@@ -61,7 +62,14 @@ export interface Audit {
   readonly brokenBlocks: readonly { readonly key: string; readonly fault: string }[];
   /** Affinities that are half done, or whose block says otherwise. */
   readonly affinityFaults: readonly { readonly key: string; readonly fault: string }[];
+  /** Blocks of nodes that have no Node object. */
+  readonly orphans: readonly Orphan[];
   readonly problems: number;
+}
+
+export interface Orphan {
+  readonly owner: Owner;
+  readonly cidr: Prefix;
 }
 
 export function audit(picture: IpamPicture): Audit {
@@ -84,6 +92,7 @@ export function audit(picture: IpamPicture): Audit {
   const foreign = inUse.filter(({ address }) => !given.has(address) && !inPool(address));
   const handles = auditHandles(picture, blocks);
   const affinityFaults = auditAffinities(picture, blocks);
+  const orphans = orphansOf(picture);
   const shared = inUse.filter(({ owners }) => owners.length > 1);
   const lists = [
     leaked,
@@ -94,6 +103,7 @@ export function audit(picture: IpamPicture): Audit {
     handles.missingHandles,
     brokenBlocks,
     affinityFaults,
+    orphans,
   ];
   return {
     time: picture.time,
@@ -105,6 +115,7 @@ export function audit(picture: IpamPicture): Audit {
     ...handles,
     brokenBlocks,
     affinityFaults,
+    orphans,
     problems: lists.reduce((sum, list) => sum + list.length, 0),
   };
 }
@@ -206,6 +217,14 @@ function auditAffinities(picture: IpamPicture, blocks: ReadonlyMap<Prefix, Block
       faults.push({ key: block.cidr, fault: `says it belongs to ${block.affinity}, which has no affinity to it` });
   }
   return faults;
+}
+
+function orphansOf(picture: IpamPicture): Orphan[] {
+  const nodes = new Set(picture.nodes.map((node) => hostOwner(node.name)));
+  return picture.affinities.flatMap((kv) => {
+    const affinity = parseAffinityKey(kv.key);
+    return affinity?.owner.startsWith('host:') && !nodes.has(affinity.owner) ? [affinity] : [];
+  });
 }
 
 /** The endpoint that would use the allocation if there were one: its key in the datastore. */

@@ -107,6 +107,43 @@ test('what a live node claims is in use; a handle’s addresses stay together', 
   expect(await collector.pass(w.now())).toHaveLength(2);
 });
 
+test('a node that is gone: its live addresses stay, its blocks go after the grace, empty and not before', async () => {
+  const w = await world();
+  const collector = new LeakCollector(w.store, w.ipam, 60_000);
+  const address = await w.give('alive');
+  await w.resources.create(w.endpoint('alive', address));
+  await w.give('dead');
+  await w.resources.delete({ kind: 'Node', name: 'n1' });
+  for (let pass = 0; pass < 3; pass++) {
+    await collector.pass(w.now());
+    w.advance(61_000);
+  }
+  const audited = audit(await readPicture(w.store, w.now()));
+  expect(audited.allocations.map((a) => a.address)).toEqual([address]); // the other one was nobody's
+  expect(audited.orphans).toHaveLength(1);
+  await w.resources.delete({ kind: 'WorkloadEndpoint', name: 'n1-k8s-alive-eth0', namespace: 'default' });
+  for (let pass = 0; pass < 3; pass++) {
+    await collector.pass(w.now());
+    w.advance(61_000);
+  }
+  expect((await w.store.list('/calico/ipam/v2/')).kvs).toEqual([]);
+});
+
+test('a node that comes back within the grace finds its block', async () => {
+  const w = await world();
+  const collector = new LeakCollector(w.store, w.ipam, 60_000);
+  await w.give('a');
+  await w.ipam.release('net.a');
+  await w.resources.delete({ kind: 'Node', name: 'n1' });
+  await collector.pass(w.now());
+  w.advance(59_000);
+  await collector.pass(w.now());
+  await w.resources.create(resource('Node', 'n1', {}));
+  w.advance(59_000);
+  await collector.pass(w.now());
+  expect(await affinitiesOf(w.store, hostOwner('n1'))).toHaveLength(1);
+});
+
 test('nothing is freed while it cannot be told what is in use', async () => {
   const w = await world();
   await w.give('a');
@@ -134,7 +171,8 @@ test('the audit finds what is wrong', async () => {
   expect(found.missingHandles).toEqual(['net.used']);
   expect(found.brokenBlocks).toHaveLength(1);
   expect(found.affinityFaults).toHaveLength(1);
-  expect(found.problems).toBe(7);
+  expect(found.orphans.map((o) => o.owner as string)).toEqual(['host:n9']);
+  expect(found.problems).toBe(8);
   expect(found.allocations.find((a) => a.address === used)?.owners).toEqual(['Workload(default/n1-k8s-used-eth0)']);
 });
 

@@ -10,7 +10,8 @@ import type { Datastore } from '../../datastore/mod.ts';
 import { ResourceClient } from '../../model/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
 import { audit, endpointKeyOf } from './audit.ts';
-import type { Allocation, Audit, IpamPicture } from './audit.ts';
+import type { Allocation, Audit, IpamPicture, Orphan } from './audit.ts';
+import { releaseAffinity } from './affinities.ts';
 import { BLOCKS, handleKey, HANDLES } from './keys.ts';
 import type { BlockIpam } from './engine.ts';
 
@@ -122,17 +123,36 @@ export async function freeHandles(store: Datastore, handles: Audit['leakedHandle
   return count;
 }
 
+/** Gives up the blocks of nodes that are gone, as far as they are empty; tells how many. */
+export async function freeOrphans(
+  store: Datastore,
+  orphans: readonly Orphan[],
+  cooldownSeconds: number,
+  now: number,
+): Promise<number> {
+  let count = 0;
+  for (const { owner, cidr } of orphans) {
+    const outcome = await releaseAffinity(store, owner, cidr, { requireEmpty: true, cooldownSeconds, now });
+    if (outcome === 'released') count++;
+  }
+  return count;
+}
+
 /** The collector of a long-lived program: call `pass` every few minutes. */
 export class LeakCollector {
   private suspicions: readonly Suspicion[] = [];
+  /** Blocks of nodes that are gone, and since when. */
+  private orphans = new Map<string, number>();
   private readonly store: Datastore;
   private readonly ipam: BlockIpam;
   private readonly graceMs: number;
+  private readonly cooldownSeconds: number;
 
-  constructor(store: Datastore, ipam: BlockIpam, graceMs = DEFAULT_GRACE_MS) {
+  constructor(store: Datastore, ipam: BlockIpam, graceMs = DEFAULT_GRACE_MS, cooldownSeconds = 0) {
     this.store = store;
     this.ipam = ipam;
     this.graceMs = graceMs;
+    this.cooldownSeconds = cooldownSeconds;
   }
 
   /** Looks once; frees what has been unused for the whole grace. `claimed`: what live nodes say they use. */
@@ -148,6 +168,16 @@ export class LeakCollector {
       const { address, handle, sequenceNumber } = allocation;
       return before.find((s) => sameGiving(allocation, s)) ?? { address, handle, sequenceNumber, since: now };
     });
-    return free(this.ipam, verdicts, signal);
+    const freed = await free(this.ipam, verdicts, signal);
+    await this.orphanPass(found, now);
+    return freed;
+  }
+
+  /** A node that comes back within the grace finds its blocks. */
+  private async orphanPass(found: Audit, now: number): Promise<void> {
+    const key = ({ owner, cidr }: Orphan) => `${owner} ${cidr}`;
+    this.orphans = new Map(found.orphans.map((orphan) => [key(orphan), this.orphans.get(key(orphan)) ?? now]));
+    const due = found.orphans.filter((orphan) => now - this.orphans.get(key(orphan))! >= this.graceMs);
+    await freeOrphans(this.store, due, this.cooldownSeconds, now);
   }
 }
