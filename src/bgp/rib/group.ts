@@ -17,6 +17,20 @@ import type { BestConsumer, IndexHolder, FamilyTable } from './table.ts';
 
 const batchSize = 65536;
 const lagBatchSize = 8192;
+// Scratch that all groups share, as only one of them is at work at a time: there may be a group for each neighbour.
+/** The prefixes that are being exported. */
+const batch = new Uint32Array(batchSize);
+const lagBatch = batch.subarray(0, lagBatchSize);
+/** For each place in the batch, the next with the same fate: lists that begin in `OutTable.heads`. */
+const chain = new Uint32Array(batchSize);
+const writers = new Map<number, UpdateWriter>();
+
+function writerFor(maxLength: number): UpdateWriter {
+  let writer = writers.get(maxLength);
+  if (!writer) writers.set(maxLength, (writer = new UpdateWriter(maxLength)));
+  return writer;
+}
+
 /** There may be a thousand lagging members in a small network: their sets begin small. */
 const lagCapacity = 2048;
 
@@ -58,9 +72,6 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
   /** For reading back what was written. */
   readonly context: SessionContext;
   private readonly writer: UpdateWriter;
-  private readonly batch = new Uint32Array(batchSize);
-  /** For each place in the batch, the next with the same fate: lists that begin in `heads`. */
-  private readonly chain = new Uint32Array(batchSize);
 
   constructor(key: string, table: FamilyTable, out: OutTable, context: SessionContext, limit: number) {
     this.key = key;
@@ -68,7 +79,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
     this.out = out;
     this.limit = limit;
     this.context = { ...context, addPathReceive: new Set() };
-    this.writer = new UpdateWriter(context.extendedMessages ? 65535 : 4096);
+    this.writer = writerFor(context.extendedMessages ? 65535 : 4096);
     out.onChange = (index) => this.lagged(index);
     table.holders.add(this);
     if (!out.rules) return; // nothing is announced here, ever
@@ -204,7 +215,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
 
   /** Brings the Adj-RIB-Out up to date for one batch of prefixes and writes what changed to the stream. */
   export(): void {
-    const { batch, chain, out, table, members } = this;
+    const { out, table, members } = this;
     out.reserve();
     const n = this.dirty.take(batch);
     if (this.lagging.size === members.size) {
@@ -245,7 +256,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
   }
 
   private write(announced: number[], withdrawn: Map<number, number>, own: Map<number, number[]>): void {
-    const { writer, batch, chain, out, members } = this;
+    const { writer, out, members } = this;
     const heads = out.heads;
     const parts: Part[] = [];
     const { afiSafi } = out;
@@ -348,9 +359,8 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
 
   /** Encodes for one lagging member what a batch of its prefixes looks like in the Adj-RIB-Out now. */
   private catchUp(peer: number, lag: Lag): Uint8Array | undefined {
-    const { out, writer, chain } = this;
-    const batch = this.batch.subarray(0, lagBatchSize);
-    const n = lag.dirty.take(batch);
+    const { out, writer } = this;
+    const n = lag.dirty.take(lagBatch);
     const announced: number[] = [];
     let withdraws = 0;
     for (let i = n - 1; i >= 0; i--) {
