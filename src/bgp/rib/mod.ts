@@ -3,7 +3,8 @@
  * UPDATE messages and gives the bytes of UPDATE messages, encoded once per update group.
  *
  * To read on: `table.ts` (prefixes and their paths), `sets.ts` (attributes), `decide.ts` (the best path), `outbound.ts`
- * (what is announced of it), `group.ts` (to whom, and at whose pace), `rib.ts` (all together).
+ * (what is announced of it), `group.ts` (to whom, and at whose pace), `rib.ts` (all together). Why it is built like this:
+ * docs/adr/0010-bgp-tables.md.
  */
 export { decisionSteps, defaultDecision } from './decide.ts';
 export type { DecisionOptions, DecisionReason } from './decide.ts';

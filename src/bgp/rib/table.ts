@@ -114,9 +114,10 @@ export class FamilyTable {
     }
   }
 
+  /** The peer's path of this prefix has these attributes from now on. */
   setPath(index: number, peer: number, received: number, accepted: number): void {
     const { paths, sets } = this;
-    const refs = sets.pool.refs;
+    const { refs } = sets.pool;
     let path = this.head[index]!;
     while (path !== 0 && paths.peer[path] !== peer) path = paths.next[path]!;
     if (path === 0) {
@@ -126,6 +127,8 @@ export class FamilyTable {
       paths.next[path] = this.head[index]!;
       this.head[index] = path;
       this.received[peer]!++;
+      refs[received]!++;
+      if (accepted !== 0) refs[accepted]!++;
     } else {
       if (paths.stale[path] !== 0) {
         paths.stale[path] = 0;
@@ -142,17 +145,8 @@ export class FamilyTable {
         sets.release(oldAccepted);
         this.accepted[peer]!--;
       }
-      if (accepted !== 0) this.accepted[peer]!++;
-      paths.received[path] = received;
-      paths.accepted[path] = accepted;
-      this.dirty.add(index);
-      return;
     }
-    refs[received]!++;
-    if (accepted !== 0) {
-      refs[accepted]!++;
-      this.accepted[peer]!++;
-    }
+    if (accepted !== 0) this.accepted[peer]!++;
     paths.received[path] = received;
     paths.accepted[path] = accepted;
     this.dirty.add(index);
@@ -281,34 +275,26 @@ export class FamilyTable {
     }
   }
 
-  /** Works off one batch of marks. Returns whether any consumer got something to do. */
-  decide(): boolean {
-    const { batch, paths, head, best, decision } = this;
+  /** Works off one batch of marks. */
+  decide(): void {
+    const { batch, head, best } = this;
     const n = this.dirty.take(batch);
-    let decided = 0;
-    let changed = 0;
-    for (const consumer of this.consumers) if (consumer.allPaths) decided = n;
-    if (decided > 0) {
-      for (const consumer of this.consumers) {
-        if (consumer.allPaths) for (let i = 0; i < n; i++) consumer.dirty.add(batch[i]!);
-      }
+    for (const { allPaths, dirty } of this.consumers) {
+      if (allPaths) for (let i = 0; i < n; i++) dirty.add(batch[i]!);
     }
+    let changed = 0;
     for (let i = 0; i < n; i++) {
       const index = batch[i]!;
       const first = head[index]!;
-      const now = decision.best(paths, first, best[index]!);
+      const now = this.decision.best(this.paths, first, best[index]!);
       if (first === 0) this.emptied.add(index);
       if (now === best[index]) continue;
       best[index] = now;
       batch[changed++] = index;
     }
-    if (changed === 0) return decided > 0;
-    for (const consumer of this.consumers) {
-      if (consumer.allPaths) continue;
-      const { dirty } = consumer;
-      for (let i = 0; i < changed; i++) dirty.add(batch[i]!);
+    for (const { allPaths, dirty } of this.consumers) {
+      if (!allPaths) for (let i = 0; i < changed; i++) dirty.add(batch[i]!);
     }
-    return true;
   }
 
   /**
