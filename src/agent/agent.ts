@@ -12,6 +12,7 @@ import type { Datastore } from '../datastore/mod.ts';
 import type { BridgeNetwork } from '../desired/mod.ts';
 import { followNetwork, readSubnetEnv } from '../ipam/mod.ts';
 import type { SubnetLease } from '../ipam/mod.ts';
+import { isLinkLocal } from '../net/mod.ts';
 import type { KernelEvent } from '../netlink/mod.ts';
 import type { NetworkNamespace } from '../sys/mod.ts';
 import { ADDRESS_GRACE_MS, followAddress } from './address.ts';
@@ -307,6 +308,8 @@ export class Agent {
       const pod = event.link.alias.startsWith('godwit:') && event.link.name !== this.config.bridge;
       if (pod || (event.link.master !== 0 && !this.isUplink(event.link.index))) return;
     }
+    // every interface that comes up gets one, and none of them is ever a node's or a gateway's
+    if (event.type === 'address' && isLinkLocal(event.address.address)) return;
     this.hostChanged = true;
     this.caretaker.notify();
     this.wakeup.notify();

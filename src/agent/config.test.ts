@@ -18,7 +18,7 @@ describe('parseConfig', () => {
         socket: '/run/godwit/agent.sock',
         cniSocket: '/run/godwit/cni.sock',
         listen: { host: '127.0.0.1', port: 9470 },
-        resyncSeconds: 30,
+        resyncSeconds: 60,
       },
     });
   });

@@ -133,7 +133,7 @@ export const agentOptions = {
   resyncSeconds: option(
     'N',
     'everything is compared with the kernel this often, events or not',
-    integer(1, 3600).default(30),
+    integer(1, 3600).default(60),
   ),
   logLevel: option('LEVEL', 'debug, info, warn or error', z.enum(['debug', 'info', 'warn', 'error']).default('info')),
 } as const;

@@ -49,8 +49,9 @@ export function describeChanges(agent: Agent, host: HostSnapshot, previous: Subn
   const plan = agent.preview(own, host);
   if (!plan)
     return [...lines, '# routes: this node has no address of the network’s families: nothing would be changed'];
-  for (const { part, text } of agent.caretaker.plan()) lines.push(`# ${part}`, text);
-  if (agent.caretaker.plan().length === 0) lines.push('# sysctl, bridge, masquerade, subnet file: nothing to change');
+  const parts = agent.caretaker.plan();
+  for (const { part, text } of parts) lines.push(`# ${part}`, text);
+  if (parts.length === 0) lines.push('# sysctl, bridge, masquerade, subnet file: nothing to change');
   try {
     section(
       'routes',
