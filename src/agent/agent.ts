@@ -14,6 +14,7 @@ import { followNetwork, readSubnetEnv } from '../ipam/mod.ts';
 import type { SubnetLease } from '../ipam/mod.ts';
 import { isLinkLocal } from '../net/mod.ts';
 import type { KernelEvent } from '../netlink/mod.ts';
+import { KernelError } from '../sys/mod.ts';
 import type { NetworkNamespace } from '../sys/mod.ts';
 import { ADDRESS_GRACE_MS, followAddress } from './address.ts';
 import type { AddressState } from './address.ts';
@@ -212,9 +213,9 @@ export class Agent {
   private async planning(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const started = this.clock.now();
-      const missing = this.replan();
+      const soon = this.replan();
       const spent = this.clock.now() - started;
-      const patience = missing ? ADDRESS_GRACE_MS / 4 : this.config.resyncSeconds * 1000;
+      const patience = soon ? ADDRESS_GRACE_MS / 4 : this.config.resyncSeconds * 1000;
       const waiting = this.clock.now();
       await this.wakeup.wait(signal, patience);
       if (this.clock.now() - waiting >= patience) this.hostChanged = true;
@@ -224,10 +225,18 @@ export class Agent {
     }
   }
 
-  /** One look at the host and one plan, handed to the writers. True while an address of this node is missing. */
+  /** One look at the host and one plan, handed to the writers. True when the next look should be soon. */
   private replan(): boolean {
     // a lease that came says nothing about this host
-    if (this.hostChanged || !this.host) this.host = this.lookAtHost();
+    try {
+      if (this.hostChanged || !this.host) this.host = this.lookAtHost();
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      // interfaces that change faster than they can be read; what was seen before holds until the next look
+      this.log.warn({ error: error.message }, 'the interfaces cannot be read; trying again');
+      this.hostChanged = true;
+      return true;
+    }
     this.hostChanged = this.missingAddress();
     const addresses = this.neededAddresses();
     if (addresses) this.planWith(addresses, this.host);
