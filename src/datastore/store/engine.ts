@@ -11,6 +11,7 @@ import { GrpcError, grpcStatus } from '../wire/grpc.ts';
 import { Disk, DiskFull } from './disk.ts';
 import { etcdErrors } from './errors.ts';
 import type { Version } from './mvcc.ts';
+import { Retention } from './retention.ts';
 import { State } from './state.ts';
 import type { Effects, Outcome } from './state.ts';
 
@@ -37,8 +38,6 @@ interface PendingWrite {
 
 /** Rows deleted in one go after a compaction, so that requests in between do not wait long. */
 const FORGET_BATCH = 2_000;
-/** History is cut to half of this when it grows longer, whatever its age. */
-const MAX_HISTORY = 400_000;
 /** A lease timer that fires later than this by the clock means that the process was stopped. */
 const PAUSE_MS = 2_000;
 const RAFT_TERM = '1';
@@ -53,6 +52,7 @@ export class Engine implements Disposable {
   private pending: PendingWrite[] = [];
   private flushing = false;
   private readonly listeners = new Set<() => void>();
+  private readonly retention: Retention | undefined;
   private leaseTimer: Disposable | undefined;
   private historyTimer: Disposable | undefined;
   private closed = false;
@@ -76,7 +76,9 @@ export class Engine implements Disposable {
     this.forgetLater(this.state.mvcc.load(this.disk.versions(), revision, compacted));
     this.state.attachLeases();
     this.armLeases();
-    if (options.retentionMs > 0) this.compactOldHistory(options.retentionMs);
+    if (options.retentionMs <= 0) return;
+    this.retention = new Retention(options.retentionMs);
+    this.compactOldHistory(this.retention);
   }
 
   get header(): Header {
@@ -179,7 +181,10 @@ export class Engine implements Disposable {
     }
     for (const { write, outcome, revision } of done) write.resolve({ response: outcome.response, revision });
     if (effects.some(({ leaseGranted, leaseRemoved }) => leaseGranted ?? leaseRemoved)) this.armLeases();
-    if (effects.length > 0) this.notify();
+    if (effects.length === 0) return;
+    this.notify();
+    const tooLong = this.retention?.bySize(this.state.mvcc);
+    if (tooLong !== undefined) this.compact(tooLong);
   }
 
   private save(effects: readonly Effects[]): boolean {
@@ -216,9 +221,9 @@ export class Engine implements Disposable {
     if (now - due > PAUSE_MS) {
       this.log.warn(
         { seconds: Math.round((now - due) / 1000) },
-        'the store was stopped; leases are given that much more',
+        'the store was stopped; leases have their full time again',
       );
-      this.state.leases.extend(now - due);
+      this.state.leases.refresh(now);
     }
     void this.revokeAll(this.state.leases.expired(now).map(({ id }) => id));
   }
@@ -252,18 +257,10 @@ export class Engine implements Disposable {
     });
   }
 
-  /** Looks now and then whether history is old enough, or long enough, to be cut. */
-  private compactOldHistory(retentionMs: number): void {
-    const marks: { at: number; revision: Revision }[] = [];
-    const look = (): void => {
-      const { mvcc } = this.state;
-      marks.push({ at: this.clock.now(), revision: mvcc.revision });
-      let target = mvcc.historyLength > MAX_HISTORY ? mvcc.revision - MAX_HISTORY / 2 : 0;
-      while (marks.length > 0 && marks[0]!.at <= this.clock.now() - retentionMs) target = marks.shift()!.revision;
-      if (target > 0 && target > mvcc.compacted) this.compact(target);
-      this.historyTimer = this.clock.after(retentionMs / 12, look);
-    };
-    look();
+  private compactOldHistory(retention: Retention): void {
+    const target = retention.byAge(this.state.mvcc, this.clock.now());
+    if (target !== undefined) this.compact(target);
+    this.historyTimer = this.clock.after(retention.intervalMs, () => this.compactOldHistory(retention));
   }
 }
 

@@ -55,8 +55,8 @@ export class Leases {
     return next;
   }
 
-  /** Gives every lease this much more: the store was stopped, and nobody could renew. */
-  extend(ms: number): void {
-    for (const lease of this.leases.values()) lease.expiresAt += ms;
+  /** Gives every lease its full time from now: the store was stopped, and nobody could renew. */
+  refresh(now: number): void {
+    for (const lease of this.leases.values()) lease.expiresAt = now + lease.ttl * 1000;
   }
 }

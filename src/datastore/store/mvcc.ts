@@ -151,6 +151,11 @@ export class Mvcc {
     this.current--;
   }
 
+  /** The revision of the `count`-th newest change. */
+  revisionOfNewest(count: number): Revision {
+    return this.log.at(-count)?.revision ?? this.oldest;
+  }
+
   /** The changes of the revisions from `from` on, oldest first; `from` must not be before `compacted`. */
   *changesFrom(from: Revision): Generator<Version> {
     for (let i = this.logPosition(from); i < this.log.length; i++) yield this.log[i]!;
