@@ -10,7 +10,7 @@ import { until } from '../tests/support/netns.ts';
 import { quantile } from './lib/figures.ts';
 
 const LEASES = 1_000;
-const IDLE_SECONDS = 30;
+const IDLE_SECONDS = 60;
 const PUTS = 40;
 const CLOCK_TICKS = 100;
 

@@ -4,7 +4,7 @@
  * else. Nothing here writes to the kernel itself, and nothing is taken back when the agent ends: pods go on without it.
  */
 import { readFileSync } from 'node:fs';
-import { err, ok, printable, sleep, systemClock, Wakeup } from '../base/mod.ts';
+import { err, GodwitError, ok, printable, sleep, systemClock, Wakeup } from '../base/mod.ts';
 import type { Clock, Logger, Result } from '../base/mod.ts';
 import { BridgePart, Caretaker, MasqueradePart, RouteReconciler, SysctlPart } from '../dataplane/mod.ts';
 import { openDatastore } from '../datastore/mod.ts';
@@ -155,8 +155,10 @@ export class Agent {
     const stop = new AbortController();
     for await (const update of followNetwork(store, AbortSignal.any([signal, stop.signal]), this.config.etcdPrefix)) {
       this.ownership.apply(update);
-      if (update.type === 'stale') this.log.warn({ reason: printable(update.reason) }, 'the datastore does not answer');
       if (update.type === 'inSync') break;
+      if (update.type !== 'stale') continue;
+      const hint = 'without it nobody can say what would be changed';
+      throw new GodwitError('datastore', `the datastore does not answer: ${update.reason}`, { hint });
     }
     stop.abort();
     return describeChanges(this, this.lookAtHost(), readSubnetEnv(this.config.subnetFile));

@@ -39,6 +39,9 @@ describe.skipIf(!here)('restarts', () => {
       expect(stdout.split('\n')).toContain(line);
     }
     expect(node.dataplane()).toBe(before);
+    const without = godwit(...node.arguments(['--dry-run', '--datastore', 'unix:///nowhere/store.sock']));
+    expect(without.status).toBe(1);
+    expect(without.stderr).toContain('the datastore does not answer');
   });
 
   test('F10: killed, and started again: adopted, and the kernel tells no event at all', async () => {
