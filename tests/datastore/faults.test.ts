@@ -73,7 +73,7 @@ const quick: Partial<ClientTimes> = { connectMs: 1_000, requestMs: 2_000, reconn
 
 for (const [name, here, pingAfterMs, start] of servers) {
   describe.skipIf(!here)(`follow, with ${name}`, () => {
-    const times = { ...quick, pingAfterMs, pingTimeoutMs: 1_000 };
+    const times = { ...quick, pingAfterMs, pingTimeoutMs: 2_000 };
 
     test('F01: a connection on which everything vanishes is noticed, and costs no CPU', async () => {
       await using server = await start();

@@ -34,7 +34,11 @@ const servers: [name: string, here: boolean, start: Start][] = [
 /** `fine`, or the kind of error. */
 async function attempt(url: string, options: DatastoreOptions = {}): Promise<string> {
   try {
-    await using store = await openDatastore(url, { requestTimeoutMs: 2_000, times: { connectMs: 2_000 }, ...options });
+    await using store = await openDatastore(url, {
+      requestTimeoutMs: 10_000,
+      times: { connectMs: 10_000 },
+      ...options,
+    });
     await store.put('/secret', 'x');
     return 'fine';
   } catch (error) {
