@@ -6,9 +6,10 @@
  *
  * The notes lie beside the socket, in /run: a reboot takes them away together with the interfaces they are about. The
  * executable writes its note first and then tries the agent once more, and the agent reads the notes after it has begun
- * to listen; so a note is either read, or its writer gets through.
+ * to listen; so a note is either read, or its writer gets through. An agent that was too busy to take the connection finds
+ * the note when it looks again, as it does now and then.
  */
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 
 export const deferredDirectory = (socketPath: string): string => `${socketPath}.deferred`;
 
@@ -30,6 +31,9 @@ export function settleDeferred(socketPath: string, container: string, name: stri
     // it is settled once more at the next start: a second DEL does nothing
   }
 }
+
+export const isDeferred = (socketPath: string, container: string, name: string): boolean =>
+  existsSync(notePath(socketPath, container, name));
 
 /** What was put off: `[container, interface]` pairs. */
 export function readDeferred(socketPath: string): [string, string][] {

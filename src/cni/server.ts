@@ -5,12 +5,12 @@
 import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Socket, UnixSocketListener } from 'bun';
-import { GodwitError, messageOf, printable } from '../base/mod.ts';
+import { GodwitError, messageOf, printable, sleep } from '../base/mod.ts';
 import type { Clock, Logger, Result } from '../base/mod.ts';
 import type { BridgeNetwork } from '../desired/mod.ts';
 import type { Attachment } from '../ipam/mod.ts';
 import { Attachments } from './attachments.ts';
-import { readDeferred, settleDeferred } from './deferred.ts';
+import { isDeferred, readDeferred, settleDeferred } from './deferred.ts';
 import type { Variables } from './environment.ts';
 import { CniError, codes, formatError } from './error.ts';
 import { PodNamespaces } from './namespace.ts';
@@ -23,6 +23,7 @@ import { answerVersion } from './versions.ts';
 const MAX_CONNECTIONS = 512;
 /** A client sends its request at once; one that does not is not ours. */
 const IDLE_SECONDS = 10;
+const CATCH_UP_INTERVAL_MS = 30_000;
 const OWNER_ONLY = 0o600;
 
 export interface CniServerOptions {
@@ -97,7 +98,10 @@ class Server implements CniServer {
       this.recovered = true;
       started.resolve();
       log.info({ socket: socketPath }, 'CNI requests are answered');
-      await aborted(signal);
+      while (!signal.aborted) {
+        await sleep(CATCH_UP_INTERVAL_MS, signal, clock);
+        await this.catchUp(attachments);
+      }
     } catch (error) {
       started.reject(error);
       throw error;
@@ -110,12 +114,19 @@ class Server implements CniServer {
     }
   }
 
-  /** DELs that the executable put off while nobody listened. */
+  /** DELs that the executable put off while nobody took its connection. */
   private async catchUp(attachments: Attachments): Promise<void> {
-    for (const [container, name] of readDeferred(this.options.socketPath)) {
-      this.options.log.info({ container, interface: name }, 'a DEL that was put off is done now');
-      await attachments.remove(container, name);
-      settleDeferred(this.options.socketPath, container, name);
+    const { socketPath, log } = this.options;
+    for (const [container, name] of readDeferred(socketPath)) {
+      // an ADD takes the note back in the step in which it queues; so what is still there comes before any such ADD
+      if (!isDeferred(socketPath, container, name)) continue;
+      try {
+        await attachments.remove(container, name);
+        settleDeferred(socketPath, container, name);
+        log.info({ container, interface: name }, 'a DEL that was put off is done');
+      } catch (error) {
+        log.warn({ container, interface: name, error: messageOf(error) }, 'a DEL that was put off fails; it is kept');
+      }
     }
   }
 
@@ -215,11 +226,4 @@ async function somebodyListens(path: string): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

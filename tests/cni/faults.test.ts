@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ManualClock } from '../../src/base/mod.ts';
+import { defer } from '../../src/cni/deferred.ts';
 import { AgentProcess, makeBridge, runPlugin, TestNode } from '../support/cni.ts';
 import type { PluginAnswer } from '../support/cni.ts';
 import { run, TestNamespaces, until } from '../support/netns.ts';
@@ -97,6 +99,22 @@ describe.skipIf(!here)('CNI faults', () => {
     await runPlugin('DEL', again.call());
     await nothingLeft();
     await agent!.kill();
+  });
+
+  test('a DEL that was put off while the agent was there, but too busy, is done when it looks again', async () => {
+    const clock = new ManualClock();
+    await node.start({ clock });
+    const [p, kept] = [pod(), pod()];
+    for (const each of [p, kept]) expect((await runPlugin('ADD', each.call())).status).toBe(0);
+    for (const each of [p, kept]) defer(node.socketPath, each.container, 'eth0');
+    // asked for anew in between: its note is void
+    expect((await runPlugin('ADD', kept.call())).status).toBe(0);
+    clock.advance(30_000);
+    await until('the DEL is done', () => hostLinks().length === 1);
+    expect(node.server!.attachments().map((a) => a.container)).toEqual([kept.container]);
+    await runPlugin('DEL', kept.call());
+    await node.stop();
+    await nothingLeft();
   });
 
   test('F06: the executable killed at each of its steps; the next ADD, DEL or GC cleans up', async () => {
