@@ -172,9 +172,10 @@ describe.skipIf(!here)('CNI faults', () => {
       );
       const killed = await runPlugin(verb, p.call());
       if (step !== 'write') expect([verb, step, when, killed.json.code]).toEqual([verb, step, when, 11]);
-      tracer.kill();
-      await agent!.kill();
+      // the tracer first, and hard: one that detaches from a process as that is killed may wait for ever
+      tracer.kill('SIGKILL');
       await tracer.exited;
+      await agent!.kill();
       await start();
       // whatever was reached: it is whole or it is gone
       expect(hostLinks().length).toBe(records().length);
