@@ -14,6 +14,9 @@ import { TestNamespaces, until } from '../support/netns.ts';
 export const PREFIX = '/coreos.com/network';
 const MAIN = join(repositoryRoot, 'src/main.ts');
 
+/** What is started so ends with this process, however that ends. */
+const withUs = ['setpriv', '--pdeathsig', 'KILL'];
+
 export interface ClusterOptions {
   /** Numbers of the nodes that get a namespace: node 2 has 10.168.0.2. */
   readonly nodes: readonly number[];
@@ -50,7 +53,7 @@ export class Cluster implements AsyncDisposable {
     const urls = ['--listen-client-urls', client, '--advertise-client-urls', client, '--listen-peer-urls', peer];
     const rest = ['--initial-advertise-peer-urls', peer, '--initial-cluster', `default=${peer}`, '--data-dir', 'data'];
     const log = openSync(`${this.directory}/etcd.log`, 'a');
-    this.etcd = Bun.spawn(['etcd', ...urls, ...rest, '--unsafe-no-fsync'], {
+    this.etcd = Bun.spawn([...withUs, 'etcd', ...urls, ...rest, '--unsafe-no-fsync'], {
       cwd: this.directory,
       stdio: ['ignore', log, log],
     });
@@ -167,7 +170,7 @@ export class Node {
 
   start(extra: readonly string[] = [], prefix: readonly string[] = []): Subprocess {
     const log = openSync(`${this.directory}/log`, 'a');
-    const command = [...prefix, ...this.command(...this.arguments(extra))];
+    const command = [...withUs, ...prefix, ...this.command(...this.arguments(extra))];
     this.process = Bun.spawn(command, { cwd: this.directory, stdio: ['ignore', log, log] });
     closeSync(log);
     return this.process;
