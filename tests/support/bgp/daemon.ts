@@ -10,7 +10,10 @@ export class Daemon implements AsyncDisposable {
   readonly directory: string;
   private readonly namespace: string;
   private readonly children: ChildProcess[] = [];
-  private readonly atExit = () => this.slay();
+  private readonly atExit = () => {
+    this.slay();
+    rmSync(this.directory, { recursive: true, force: true });
+  };
 
   /** `namespace` is the name `ip netns` knows. */
   constructor(name: string, namespace: string) {
