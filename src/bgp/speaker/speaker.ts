@@ -43,6 +43,12 @@ export interface SpeakerOptions {
   readonly warmUp?: boolean;
 }
 
+/** The exercise before the first session, and its garbage. */
+function* prepare(): Generator<void> {
+  yield* warmUp();
+  Bun.gc(true);
+}
+
 export class Speaker {
   readonly events = new EventHub();
   readonly rib: Rib;
@@ -143,7 +149,7 @@ export class Speaker {
     this.deferral.check(this.peers.values());
     this.scheduler.workReady();
     this.markReady();
-    if (this.warm) this.scheduler.background(warmUp());
+    if (this.warm) this.scheduler.background(prepare());
     if (!signal.aborted) {
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     }
