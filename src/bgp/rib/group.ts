@@ -39,7 +39,15 @@ export interface Lag {
   readonly dirty: DirtySet;
   /** Prefixes it may believe to have from us: withdraws of others need not be sent. */
   readonly held: DirtySet;
+  /** Held, and not announced by this group because it has yet to look at them: only then are they withdrawn. */
+  readonly waiting: DirtySet;
 }
+
+const newLag = (held = new DirtySet(lagCapacity)): Lag => ({
+  dirty: new DirtySet(lagCapacity),
+  held,
+  waiting: new DirtySet(lagCapacity),
+});
 
 export class Member {
   readonly peer: number;
@@ -114,7 +122,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
   join(peer: number, held?: DirtySet): Member {
     const member = new Member(peer);
     this.members.set(peer, member);
-    member.lag = { dirty: new DirtySet(lagCapacity), held: held ?? new DirtySet(lagCapacity) };
+    member.lag = newLag(held);
     this.lagging.add(member);
     this.resend(member);
     if (held) for (let i = 1; i < this.table.prefixes.top; i++) if (held.has(i)) member.lag.dirty.add(i);
@@ -157,7 +165,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
   /** From reading the stream to a set of prefixes: those in what it has not read yet. */
   private fallBehind(member: Member): void {
     if (member.lag) return;
-    const lag: Lag = { dirty: new DirtySet(lagCapacity), held: new DirtySet(lagCapacity) };
+    const lag = newLag();
     const { table, out } = this;
     out.forEach(table.prefixes.top, (index) => {
       if (out.source(out.get(index)) !== member.peer) lag.held.add(index);
@@ -204,6 +212,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
 
   /** Whether the fastest reader has so much to read already that encoding more would only fill memory. */
   get blocked(): boolean {
+    for (const { lag } of this.lagging) if (lag!.waiting.size > 0) return false;
     let readers = 0;
     for (const { reader } of this.members.values()) {
       if (!reader) continue;
@@ -217,6 +226,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
   export(): void {
     const { out, table, members } = this;
     out.reserve();
+    this.endWaits();
     const n = this.dirty.take(batch);
     if (this.lagging.size === members.size) {
       for (let i = 0; i < n; i++) out.update(batch[i]!, table.best[batch[i]!]!);
@@ -253,6 +263,17 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
       out.set(index, now, this.lagging.size > 0);
     }
     this.write(announced, withdrawn, own);
+  }
+
+  /** What lagging members wait for is looked at (or found to wait on): they ask again. */
+  private endWaits(): void {
+    const { chain } = this;
+    for (const { lag } of this.lagging) {
+      while (lag!.waiting.size > 0) {
+        const n = lag!.waiting.take(chain);
+        for (let i = 0; i < n; i++) lag!.dirty.add(chain[i]!);
+      }
+    }
   }
 
   private write(announced: number[], withdrawn: Map<number, number>, own: Map<number, number[]>): void {
@@ -331,6 +352,7 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
         if (bytes) return bytes;
         continue;
       }
+      if (member.lag.waiting.size > 0) return undefined;
       this.inStep(member);
     }
     const bytes = member.reader?.next(maxBytes);
@@ -367,6 +389,10 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
       const index = batch[i]!;
       const id = out.get(index);
       if (id === 0 || out.source(id) === peer) {
+        if (id === 0 && this.dirty.has(index) && lag.held.has(index)) {
+          lag.waiting.add(index);
+          continue;
+        }
         if (!lag.held.delete(index)) continue;
         chain[i] = withdraws;
         withdraws = i + 1;
