@@ -13,19 +13,31 @@ export interface PeerFacts {
 
 /**
  * The policies of one configuration. Every name gives one object: the RIB shares work between neighbours whose policies
- * are the same object.
+ * are the same object. One that means the same as in `before` is the same object too, so that a reload runs and sends
+ * only what changed.
  */
 export class PolicyBook {
   private readonly policies: ReadonlyMap<string, RoutePolicy>;
+  /** All that a policy was made of, by its name. */
+  private readonly sources = new Map<string, string>();
   private readonly requirePolicy: boolean;
 
   /** Throws GodwitError when a policy does not compile, which `loadConfig` has found out before. */
-  constructor(config: BgpConfig) {
+  constructor(config: BgpConfig, before?: PolicyBook) {
     const policies = new Map<string, RoutePolicy>();
     for (const description of config.policies) {
+      const { name } = description;
+      const used = new Set(description.terms.flatMap((term) => term.match?.prefixLists ?? []));
+      const source = JSON.stringify([description, config.prefixLists.filter((list) => used.has(list.name))]);
+      this.sources.set(name, source);
+      const known = before?.sources.get(name) === source ? before.policies.get(name) : undefined;
+      if (known) {
+        policies.set(name, known);
+        continue;
+      }
       const compiled = compilePolicy(description, config.prefixLists);
       if (!compiled.ok) throw new GodwitError('config', compiled.error);
-      policies.set(description.name, compiled.value);
+      policies.set(name, compiled.value);
     }
     this.policies = policies;
     this.requirePolicy = config.ebgpRequiresPolicy;

@@ -183,7 +183,7 @@ export class Speaker {
     }
     this.listeners.apply(config);
     this.config = config;
-    this.policies = new PolicyBook(config);
+    this.policies = new PolicyBook(config, this.policies);
     this.admission.apply(config);
     for (const [address, change] of diff.neighbors) {
       if (change.what === 'removed') this.removePeer(this.peers.get(address as IpAddress));
@@ -210,7 +210,7 @@ export class Speaker {
       peer.stop(ceaseNotification(CeaseSubcode.OtherConfigurationChange));
       this.rib.updatePeer(peer.id, this.policies.peerConfig(neighbor));
       peer.start();
-    } else this.refreshPeer(peer); // policies are new objects in any case; the RIB sees what differs
+    } else this.refreshPeer(peer); // the RIB sees what differs
   }
 
   private applyRanges(diff: ConfigDiff): void {
