@@ -56,6 +56,7 @@ export class ControlClient {
     try {
       response = await fetch(`http://localhost${path}?${query.toString()}`, {
         unix: this.path,
+        timeout: false, // `monitor` waits for as long as nothing happens
         method,
         ...(body !== undefined && { body: JSON.stringify(body) }),
       });

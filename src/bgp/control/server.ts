@@ -47,7 +47,8 @@ export function serveControl(path: string, speaker: Speaker, actions: ControlAct
   const umask = process.umask(0o177);
   let server: Bun.Server<undefined>;
   try {
-    server = Bun.serve({ unix: path, fetch: (request) => control.handle(request) });
+    // `monitor` may be silent for hours, and whoever reads a table may stop to think
+    server = Bun.serve({ unix: path, idleTimeout: 0, fetch: (request) => control.handle(request) });
     chmodSync(path, 0o600);
   } catch (error) {
     throw new GodwitError('control', `control socket ${path}: ${messageOf(error)}`, {

@@ -41,6 +41,7 @@ export class Established {
         const routes = peer.context.rib.sweepStale(peer.id, family);
         peer.context.emit({ type: 'stale-swept', neighbor: peer.address, family, routes });
         peer.context.ready(peer);
+        peer.context.ended(peer);
       });
   }
 

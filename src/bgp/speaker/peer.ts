@@ -74,6 +74,8 @@ export class Peer {
   session: Established | undefined;
   /** Set while an operator keeps the neighbour down: the RFC 9003 text. */
   shutdown: string | undefined;
+  /** Set while a prefix limit keeps the neighbour down. */
+  overLimit = false;
   lastError: { readonly reason: string; readonly at: number } | undefined;
   readonly counts = { established: 0, flaps: 0, messagesIn: 0, messagesOut: 0, updatesIn: 0, updatesBad: 0 };
 
@@ -104,18 +106,21 @@ export class Peer {
     return neighborState(this.machine);
   }
 
-  /** Whether nothing is left of the neighbour but its configuration. */
+  /** Whether nothing is left of the neighbour but its configuration: no connection, no routes, nothing that keeps it down. */
   get idle(): boolean {
-    return (
-      this.state === 'Idle' && this.connections.size === 0 && !this.session?.active && !this.session?.stale.waiting
-    );
+    const routes = this.session?.active === true || this.session?.stale.waiting === true;
+    const down = this.shutdown !== undefined || this.overLimit;
+    return this.connections.size === 0 && this.dials.size === 0 && !routes && !down;
   }
 
   /** Starts it unless configuration, an operator or a prefix limit keeps it down. */
   start(): void {
     if (!this.config.enabled || this.shutdown !== undefined) return;
     this.timers.stop('limit');
+    this.overLimit = false;
     this.step({ type: 'Start' });
+    // nobody may come: one of a range is forgotten then
+    if (this.range !== undefined) this.context.ended(this);
   }
 
   /** Ends whatever is there. With graceful restart agreed the NOTIFICATION is wrapped, so that routes go at once. */
@@ -126,10 +131,11 @@ export class Peer {
     this.session?.drop();
   }
 
-  /** Ends the session and comes back after `seconds`. */
-  restartAfter(seconds: number, notification: NotificationMessage): void {
+  /** A prefix limit: ends the session, and comes back after `seconds`, or when somebody starts it. */
+  limited(seconds: number | undefined, notification: NotificationMessage): void {
+    this.overLimit = true;
     this.stop(notification);
-    this.timers.after('limit', seconds * 1000, () => this.start());
+    if (seconds !== undefined) this.timers.after('limit', seconds * 1000, () => this.start());
   }
 
   /** Cease / Administrative Reset, then again from the start. */

@@ -161,3 +161,58 @@ neighbors: [{ address: ${a}, group: clients }, { address: ${c}, group: clients }
     expect(two.peers.get(ip(a))!.counts.updatesIn - before).toBeLessThan(5);
   });
 });
+
+describe('neighbours of a range', () => {
+  const range = (more = '') => `dynamic: [{ range: 10.0.0.0/24, as: external${more} }]\n`;
+
+  test('one that restarts and never comes back is forgotten with its routes', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, range());
+    const two = world.speaker(
+      b,
+      65002,
+      `gracefulRestart: { mode: on, restartTime: 5 }\nnetworks: [10.7.0.0/16]\n${neighbor(a, 65001)}`,
+    );
+    await world.pass(2000);
+    expect([...one.rib.routes({})].length).toBe(1);
+    two.vanish();
+    await world.pass(3000);
+    expect([...one.rib.routes({})][0]?.paths[0]?.stale).toBe(true);
+    expect(one.peers.size).toBe(1);
+    await world.pass(4000);
+    expect([...one.rib.routes({})]).toEqual([]);
+    expect(one.peers.size).toBe(0);
+  });
+
+  test('a prefix limit keeps one down for the time that was asked for', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, range(', maxPrefix: { limit: 1, restartAfter: 30 }'));
+    world.speaker(
+      b,
+      65002,
+      `networks: [10.7.0.0/16, 10.8.0.0/16]\n${neighbor(a, 65001, 'timers: { idleHold: 1, idleHoldMax: 1 }')}`,
+    );
+    await world.pass(25_000, 250);
+    expect(world.times(a, 'up').length).toBe(1);
+    expect(state(one, b)).toBe('Idle');
+    await world.pass(10_000, 250);
+    expect(world.times(a, 'up').length).toBe(2);
+  });
+
+  test('one that an operator shut down stays down, and is forgotten when it may come and does not', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, range());
+    const two = world.speaker(b, 65002, neighbor(a, 65001, 'timers: { idleHold: 1, idleHoldMax: 1 }'));
+    await world.pass(2000);
+    const peer = one.peers.get(ip(b))!;
+    peer.shutdown = 'upgrade';
+    peer.stop(ceaseNotification(CeaseSubcode.AdministrativeShutdown, 'upgrade'));
+    await world.pass(10_000, 250);
+    expect(world.times(a, 'up').length).toBe(1);
+    two.vanish();
+    peer.shutdown = undefined;
+    peer.start();
+    await world.pass(100);
+    expect(one.peers.size).toBe(0);
+  });
+});

@@ -288,7 +288,7 @@ export class Speaker {
   private ended(peer: Peer): void {
     if (peer.range !== undefined) {
       this.clock.after(0, () => {
-        if (peer.idle) this.removePeer(peer);
+        if (this.running && peer.idle) this.removePeer(peer);
       });
     }
     this.deferral.check(this.peers.values());
@@ -337,8 +337,8 @@ export class Speaker {
     const cease = { ...ceaseNotification(CeaseSubcode.MaximumPrefixes), data };
     // not in the middle of the UPDATE that crossed the limit
     this.clock.after(0, () => {
-      if (limit.action === 'restart') peer.restartAfter(limit.restartAfter, cease);
-      else peer.stop(cease);
+      if (!this.running || this.peers.get(peer.address) !== peer) return; // gone meanwhile
+      peer.limited(limit.action === 'restart' ? limit.restartAfter : undefined, cease);
     });
   }
 
