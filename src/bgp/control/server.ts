@@ -39,6 +39,11 @@ export interface ControlActions {
 }
 
 const ROUTES_PER_SLICE = 500;
+/**
+ * `monitor` may be silent for hours, and whoever reads a table may stop to think. The runtime's types know this option of
+ * TCP servers only.
+ */
+const patient: object = { idleTimeout: 0 };
 
 /** Serves until disposed of, then removes the socket. Throws when the path cannot be had. */
 export function serveControl(path: string, speaker: Speaker, actions: ControlActions): Disposable {
@@ -47,8 +52,7 @@ export function serveControl(path: string, speaker: Speaker, actions: ControlAct
   const umask = process.umask(0o177);
   let server: Bun.Server<undefined>;
   try {
-    // `monitor` may be silent for hours, and whoever reads a table may stop to think
-    server = Bun.serve({ unix: path, idleTimeout: 0, fetch: (request) => control.handle(request) });
+    server = Bun.serve({ unix: path, ...patient, fetch: (request) => control.handle(request) });
     chmodSync(path, 0o600);
   } catch (error) {
     throw new GodwitError('control', `control socket ${path}: ${messageOf(error)}`, {

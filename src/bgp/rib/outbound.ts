@@ -129,6 +129,8 @@ function isOurs({ address }: NextHop): boolean {
 function announcedNextHop(nextHop: NextHop, byPolicy: boolean, rules: ExportRules): NextHop | undefined {
   const keep = byPolicy || rules.nextHop === 'unchanged' || (rules.nextHop === 'auto' && mayKeep(nextHop, rules));
   if (!keep || isOurs(nextHop)) return rules.self;
+  // a policy may set any address; an IPv6 route has an IPv6 next hop
+  if (rules.family === 6 && nextHop.address.length !== 16) return undefined;
   // RFC 8950: an IPv6 next hop of an IPv4 route only for those who asked for it
   if (rules.family === 4 && nextHop.address.length !== 4 && rules.context.extendedNextHop.size === 0) return undefined;
   // RFC 2545 §3: a link-local address means nothing off its link

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import { prefix } from '../../net/mod.ts';
 import { TestBed, attributes, number, ownAs } from './fixtures.ts';
+import type { RoutePolicy } from './types.ts';
 
 const p1 = prefix('10.1.0.0/16');
 const p2 = prefix('10.2.0.0/16');
@@ -351,6 +352,33 @@ describe('pace', () => {
     expect(b.news()).toEqual([`+ ${p1} ${told}`, `+ ${p2} ${told}`]);
     bed.rib.refreshOut(b.id, 4, true);
     expect(b.news()).toEqual(['refresh 1', `+ ${p1} ${told}`, `+ ${p2} ${told}`, 'refresh 2']);
+  });
+
+  test('no mark of RFC 7313 before the End-of-RIB', () => {
+    const bed = new TestBed();
+    const a = bed.peer(2, 64502);
+    a.announce([p1], attributes({ path: [64502] }));
+    bed.work();
+    const b = bed.peer(3, 64503);
+    bed.rib.refreshOut(b.id, 4, true);
+    bed.work();
+    const news = b.news();
+    expect(news).toContain('end of rib 4');
+    expect(news.filter((line) => line.startsWith('refresh'))).toEqual([]);
+  });
+
+  test('an IPv6 route that a policy gives an IPv4 next hop is not announced', () => {
+    const bed = new TestBed();
+    const via: RoutePolicy = {
+      name: 'via',
+      perPrefix: false,
+      apply: ({ attributes: a }) => ({ accept: true, attributes: { ...a, nextHop: attributes().nextHop } }),
+    };
+    const a = bed.peer(2, 64502);
+    const b = bed.peer(3, 64503, { families: { 4: {}, 6: { exportPolicy: via } } });
+    a.announce(['fd00:7::/64'], attributes({ path: [64502], via: 'fd00::9' }));
+    bed.work();
+    expect(b.news()).toEqual(['end of rib 4', 'end of rib 6']);
   });
 });
 

@@ -393,7 +393,8 @@ class RibCore implements Rib {
     const out = peer.out[family];
     if (!out) return;
     out.group.resend(out.member);
-    if (enhanced) {
+    // RFC 7313 §4: no Beginning-of-RR before the End-of-RIB
+    if (enhanced && !out.member.endOfRib) {
       const afiSafi = afiSafiOf(family);
       out.member.before = encodeRouteRefresh({ family: afiSafi, subtype: RefreshSubtype.BeginOfRefresh });
       out.member.after = encodeRouteRefresh({ family: afiSafi, subtype: RefreshSubtype.EndOfRefresh });

@@ -24,6 +24,10 @@ export class Established {
   /** Families whose End-of-RIB has come in this session. */
   readonly finished = new Set<Family>();
   active = true;
+  /** Families of which the peer asked for everything in what is being read: however often, it is sent once. */
+  private readonly wanted = new Set<Family>();
+  /** Families between the peer's Beginning-of-RR and End-of-RR. */
+  private readonly refreshing = new Set<Family>();
   private readonly peer: Peer;
   private heardUpdates = false;
   private badLoggedAt = -Infinity;
@@ -97,6 +101,8 @@ export class Established {
   batchEnd(): void {
     if (!this.heardUpdates || !this.active) return;
     this.heardUpdates = false;
+    for (const family of this.wanted) this.sendAgain(family);
+    this.wanted.clear();
     this.peer.context.received();
     this.peer.notify(this.id, { type: 'UpdateMsg' });
   }
@@ -112,10 +118,18 @@ export class Established {
     const family = decoded.value && familyOfWire(decoded.value.family);
     if (!decoded.value || family === undefined || !this.families.includes(family)) return true; // RFC 2918 §4: ignored
     const { subtype } = decoded.value;
-    if (subtype === RefreshSubtype.Request) this.sendAgain(family);
-    else if (subtype === RefreshSubtype.BeginOfRefresh) peer.context.rib.markStale(peer.id, family);
-    else peer.context.rib.sweepStale(peer.id, family);
+    if (subtype === RefreshSubtype.Request) this.wanted.add(family);
+    else if (subtype === RefreshSubtype.BeginOfRefresh) this.beginRefresh(family);
+    else if (this.refreshing.delete(family)) peer.context.rib.sweepStale(peer.id, family);
     return true;
+  }
+
+  /** RFC 7313 §4: means nothing from a peer that restarts gracefully and is not through with its table. */
+  private beginRefresh(family: Family): void {
+    const { enhancedRouteRefresh, gracefulRestart } = this.negotiated;
+    if (!enhancedRouteRefresh || (gracefulRestart && !this.finished.has(family))) return;
+    this.refreshing.add(family);
+    this.peer.context.rib.markStale(this.peer.id, family);
   }
 
   /** The whole Adj-RIB-Out once more. */

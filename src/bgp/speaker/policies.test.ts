@@ -25,12 +25,12 @@ test('a reload keeps the policies that mean the same, so that their routes are n
   const book = new PolicyBook(first);
   const before = familyOf(book, first);
   const same = familyOf(new PolicyBook(config('10.8.0.0/16', 1), book), first);
-  expect(same.importPolicy).toBe(before.importPolicy!);
-  expect(same.exportPolicy).toBe(before.exportPolicy!);
+  expect(same.importPolicy).toBe(before.importPolicy);
+  expect(same.exportPolicy).toBe(before.exportPolicy);
   const otherSet = familyOf(new PolicyBook(config('10.8.0.0/16', 2), book), first);
-  expect(otherSet.importPolicy).not.toBe(before.importPolicy!);
-  expect(otherSet.exportPolicy).toBe(before.exportPolicy!);
+  expect(otherSet.importPolicy).not.toBe(before.importPolicy);
+  expect(otherSet.exportPolicy).toBe(before.exportPolicy);
   const otherList = familyOf(new PolicyBook(config('10.8.0.0/17', 1), book), first);
-  expect(otherList.importPolicy).toBe(before.importPolicy!);
-  expect(otherList.exportPolicy).not.toBe(before.exportPolicy!);
+  expect(otherList.importPolicy).toBe(before.importPolicy);
+  expect(otherList.exportPolicy).not.toBe(before.exportPolicy);
 });

@@ -300,13 +300,15 @@ export class Speaker {
   }
 
   private establishing(peer: Peer, negotiated: Negotiated, local: IpAddress): void {
-    this.rib.updatePeer(peer.id, this.policies.peerConfig(peer.config, this.facts(peer, negotiated, local)));
+    const facts = this.facts(peer, negotiated, local);
+    this.rib.updatePeer(peer.id, this.policies.peerConfig(peer.config, facts));
     const { linkLocal, ...localAddress } = this.addresses.nextHops(local);
     this.rib.sessionUp(peer.id, {
       routerId: negotiated.peerIdentifier,
       context: negotiated.context,
       localAddress,
-      ...(linkLocal !== undefined && { localLinkLocal: linkLocal }),
+      // RFC 2545 §3: means nothing to a neighbour that is not on the link
+      ...(linkLocal !== undefined && facts.sharedSubnet !== undefined && { localLinkLocal: linkLocal }),
     });
   }
 
