@@ -267,7 +267,6 @@ export class UpdateGroup implements BestConsumer, IndexHolder {
 
   /** What lagging members wait for is looked at (or found to wait on): they ask again. */
   private endWaits(): void {
-    const { chain } = this;
     for (const { lag } of this.lagging) {
       while (lag!.waiting.size > 0) {
         const n = lag!.waiting.take(chain);
