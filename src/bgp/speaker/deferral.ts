@@ -11,6 +11,8 @@ import type { Peer } from './peer.ts';
  * kernel just before they come back are packets lost: so a moment, which no two restarting speakers notice.
  */
 const GRACE_MS = 2000;
+/** Neighbours of a range come by themselves and nobody knows how many: this long, or the deferral timer, for the first. */
+const RANGES_MS = 30_000;
 
 export class Deferral {
   private readonly clock: Clock;
@@ -20,9 +22,12 @@ export class Deferral {
   private active: boolean;
   private timer: Disposable | undefined;
   private readonly finish: (because: string) => void;
+  /** Until then neighbours of ranges may come. */
+  private readonly rangesUntil: number;
 
-  constructor(clock: Clock, restarting: boolean, ms: number, finish: (because: string) => void) {
+  constructor(clock: Clock, restarting: boolean, ranges: boolean, ms: number, finish: (because: string) => void) {
     this.clock = clock;
+    this.rangesUntil = ranges ? clock.now() + RANGES_MS : 0;
     this.active = restarting;
     this.finish = finish;
     if (restarting) this.timer = clock.after(ms, () => this.end('the deferral timer ran out'));
@@ -33,18 +38,17 @@ export class Deferral {
   }
 
   /** Looks whether anybody is still to be waited for. */
-  check(peers: Iterable<Peer>): void {
+  check(peers: ReadonlyMap<unknown, Peer>): void {
     if (!this.active) return;
-    const all = [...peers];
-    let later = 0;
-    for (const peer of all) {
+    let later = Math.max(0, this.rangesUntil - this.clock.now());
+    for (const peer of peers.values()) {
       const awaited = isAwaited(peer);
       if (awaited === 'until End-of-RIB') return;
       if (awaited === 'a moment') later = Math.max(later, this.graceOf(peer));
     }
     if (later > 0) {
       this.graceTimer?.[Symbol.dispose]();
-      this.graceTimer = this.clock.after(later, () => this.check(all));
+      this.graceTimer = this.clock.after(later, () => this.check(peers));
       return;
     }
     this.end('all neighbours sent End-of-RIB');

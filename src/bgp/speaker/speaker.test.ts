@@ -6,7 +6,7 @@ import { parseConfig } from '../config/mod.ts';
 import { CeaseSubcode, ceaseNotification, MessageType } from '../wire/mod.ts';
 import { FakeNetwork } from './fake-network.ts';
 import { createSpeaker } from './speaker.ts';
-import type { Speaker } from './speaker.ts';
+import type { Speaker, SpeakerOptions } from './speaker.ts';
 import type { SpeakerEvent } from './events.ts';
 
 class World implements Disposable {
@@ -15,14 +15,14 @@ class World implements Disposable {
   readonly stopper = new AbortController();
   readonly events = new Map<string, { at: number; event: SpeakerEvent }[]>();
 
-  speaker(address: string, asn: number, rest: string): Speaker {
+  speaker(address: string, asn: number, rest: string, options: Partial<SpeakerOptions> = {}): Speaker {
     const parsed = parseConfig(
       `routerId: ${address}\nas: ${asn}\ncontrol: false\nlisten: ['${address}']\nebgpRequiresPolicy: false\n${rest}`,
     );
     if (!parsed.ok) throw new Error(parsed.error.join('\n'));
     const { clock } = this;
     const network = this.network.host(ip(address));
-    const speaker = createSpeaker({ config: parsed.value, clock, network, random: () => 1 });
+    const speaker = createSpeaker({ config: parsed.value, clock, network, random: () => 1, ...options });
     const log: { at: number; event: SpeakerEvent }[] = [];
     this.events.set(address, log);
     speaker.on((event) => log.push({ at: clock.now(), event }));
@@ -182,6 +182,17 @@ describe('neighbours of a range', () => {
     await world.pass(4000);
     expect([...one.rib.routes({})]).toEqual([]);
     expect(one.peers.size).toBe(0);
+  });
+
+  test('after a restart they have time to come back before the routes of the last life go', async () => {
+    using world = new World();
+    world.speaker(a, 65001, `gracefulRestart: on\n${range()}`, { restarting: true });
+    await world.pass(20_000, 250);
+    expect(world.times(a, 'restart-finished')).toEqual([]);
+    world.speaker(b, 65002, neighbor(a, 65001));
+    await world.pass(12_000, 250);
+    expect(world.times(a, 'end-of-rib').length).toBeGreaterThan(0);
+    expect(world.times(a, 'restart-finished')).toEqual([30_000]);
   });
 
   test('a prefix limit keeps one down for the time that was asked for', async () => {

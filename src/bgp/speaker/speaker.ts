@@ -125,12 +125,13 @@ export class Speaker {
       ready: (peer) => this.scheduler.writeReady(peer),
       received: () => this.scheduler.input(),
       establishing: (peer, negotiated, local) => this.establishing(peer, negotiated, local),
-      established: () => this.deferral.check(this.peers.values()),
+      established: () => this.deferral.check(this.peers),
       ended: (peer) => this.ended(peer),
     };
     this.deferral = new Deferral(
       clock,
       options.restarting === true && config.gracefulRestart.mode === 'on',
+      config.dynamic.length > 0,
       config.gracefulRestart.deferral * 1000,
       (because) => this.restartOver(because),
     );
@@ -146,7 +147,7 @@ export class Speaker {
     this.admission.apply(this.config);
     for (const neighbor of this.config.neighbors) this.addPeer(neighbor);
     for (const peer of this.peers.values()) peer.start();
-    this.deferral.check(this.peers.values());
+    this.deferral.check(this.peers);
     this.scheduler.workReady();
     this.markReady();
     if (this.warm) this.scheduler.background(prepare());
@@ -291,7 +292,7 @@ export class Speaker {
         if (this.running && peer.idle) this.removePeer(peer);
       });
     }
-    this.deferral.check(this.peers.values());
+    this.deferral.check(this.peers);
   }
 
   private facts(peer: Peer, negotiated: Negotiated, local: IpAddress) {
@@ -315,7 +316,7 @@ export class Speaker {
   private endOfRib(peer: Peer, family: Family): void {
     peer.session?.endOfRib(family);
     this.events.emit({ type: 'end-of-rib', neighbor: peer.address, family });
-    this.deferral.check(this.peers.values());
+    this.deferral.check(this.peers);
   }
 
   private prefixLimit(
