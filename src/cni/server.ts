@@ -50,6 +50,12 @@ export interface CniServer {
   attachments(): readonly Attachment[];
 }
 
+interface Outcome {
+  readonly answer: Answer;
+  /** Writes the log's line. */
+  readonly report: () => void;
+}
+
 interface Connection {
   readonly reader: FrameReader;
   asked: boolean;
@@ -175,31 +181,36 @@ class Server implements CniServer {
     }
     socket.data.asked = true;
     socket.timeout(0);
-    const work = this.answer(frame, context, started).then((answer) => {
+    const work = this.answer(frame, context, started).then(({ answer, report }) => {
       socket.data.output = encodeAnswer(answer);
       flush(socket);
+      // the runtime waits for the answer, nobody for the line in the log
+      report();
     });
     this.pending.add(work);
     void work.finally(() => this.pending.delete(work));
   }
 
   /** Never rejects. */
-  private async answer(frame: Frame, context: VerbContext, started: Promise<void>): Promise<Answer> {
+  private async answer(frame: Frame, context: VerbContext, started: Promise<void>): Promise<Outcome> {
     const { log, clock } = this.options;
     const env = readVariables(frame.header['env']);
-    const fields = { verb: env.CNI_COMMAND, container: env.CNI_CONTAINERID, interface: env.CNI_IFNAME };
+    const shown = (text = '') => printable(text, 128);
+    const [verb, container, name] = [shown(env.CNI_COMMAND), shown(env.CNI_CONTAINERID), shown(env.CNI_IFNAME)];
+    const fields = { verb, container, interface: name };
     const begin = clock.now();
     try {
       await started;
       const stdout = await answerVerb(context, env, frame.body);
-      log.info({ ...fields, ms: Math.round((clock.now() - begin) * 10) / 10 }, 'CNI request answered');
-      return { status: 0, stdout };
+      const ms = Math.round((clock.now() - begin) * 10) / 10;
+      return { answer: { status: 0, stdout }, report: () => log.info({ ...fields, ms }, 'CNI request answered') };
     } catch (error) {
       const known = error instanceof CniError ? error : new CniError(codes.io, 'godwit agent', messageOf(error));
       const { code, message, details } = known;
-      log.warn({ ...fields, code, error: printable(message), details: printable(details) }, 'CNI request refused');
+      const words = { code, error: printable(message), details: printable(details) };
       const version = answerVersion(parseObject(frame.body)?.['cniVersion']);
-      return { status: 1, stdout: formatError(version, known) };
+      const answer = { status: 1, stdout: formatError(version, known) };
+      return { answer, report: () => log.warn({ ...fields, ...words }, 'CNI request refused') };
     }
   }
 }
