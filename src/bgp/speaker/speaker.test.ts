@@ -162,6 +162,19 @@ neighbors: [{ address: ${a}, group: clients }, { address: ${c}, group: clients }
   });
 });
 
+test('after a restart nobody waits for a neighbour that its prefix limit keeps down', async () => {
+  using world = new World();
+  const one = world.speaker(a, 65001, `gracefulRestart: on\n${neighbor(b, 65002, 'timers: { idleHold: 1 }')}`, {
+    restarting: true,
+  });
+  world.network.down.add(ip(b));
+  await world.pass(1000);
+  expect(world.times(a, 'restart-finished')).toEqual([]);
+  one.peers.get(ip(b))!.limited(undefined, ceaseNotification(CeaseSubcode.MaximumPrefixes));
+  await world.pass(1000);
+  expect(world.times(a, 'restart-finished').length).toBe(1);
+});
+
 describe('neighbours of a range', () => {
   const range = (more = '') => `dynamic: [{ range: 10.0.0.0/24, as: external${more} }]\n`;
 
