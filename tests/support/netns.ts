@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
 import { createNetworkNamespace, removeNetworkNamespace } from '../../src/sys/mod.ts';
 import type { NetworkNamespace } from '../../src/sys/mod.ts';
 
@@ -11,6 +12,7 @@ export class TestNamespaces implements Disposable {
   private readonly tag = `gw${process.pid}`;
 
   constructor() {
+    sweepDead();
     process.on('exit', () => this[Symbol.dispose]());
   }
 
@@ -47,6 +49,20 @@ export class TestNamespaces implements Disposable {
 
   [Symbol.dispose](): void {
     for (const short of [...this.made.keys()]) this.remove(short);
+  }
+}
+
+/** Takes away what a test process left that was killed: namespaces whose name carries the id of no living process. */
+function sweepDead(): void {
+  const names = existsSync('/run/netns') ? readdirSync('/run/netns') : [];
+  for (const name of names) {
+    const owner = /^gw(\d+)-/.exec(name)?.[1];
+    if (owner === undefined || existsSync(`/proc/${owner}`)) continue;
+    try {
+      removeNetworkNamespace(`/run/netns/${name}`);
+    } catch {
+      // bound below a later mount on /run/netns: out of reach from here, and in nobody's way
+    }
   }
 }
 
