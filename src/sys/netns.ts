@@ -71,9 +71,30 @@ export class NetworkNamespace implements Disposable {
   }
 }
 
+const MS_REC = 16384;
+const MS_SHARED = 1 << 20;
+const LOCK_EX = 2;
+
+/**
+ * Makes `directory` a mount point of its own that is shared, as `ip netns add` does: a namespace bound in it is then seen
+ * by processes in other mount namespaces, too, and whoever does the same later finds it done. Doing it after something was
+ * bound there would hide that from below, so it comes first, and one process at a time.
+ */
+function shareDirectory(directory: string): void {
+  mkdirSync(directory, { recursive: true });
+  using lock = openFd(directory);
+  check(`flock ${directory}`, syscall(NR.flock, lock.number, LOCK_EX));
+  const path = cstring(directory);
+  const none = cstring('none');
+  const share = () => syscall(NR.mount, none, path, none, MS_SHARED | MS_REC, 0);
+  if (share() === 0) return;
+  check(`mount ${directory}`, syscall(NR.mount, path, path, none, MS_BIND | MS_REC, 0));
+  check(`share ${directory}`, share());
+}
+
 /** Makes a namespace and binds it to `path`, so that it lives without a process; fails when the file exists. */
 export function createNetworkNamespace(path: string): NetworkNamespace {
-  mkdirSync(dirname(path), { recursive: true });
+  shareDirectory(dirname(path));
   closeSync(openSync(path, 'wx', 0o444));
   try {
     using before = NetworkNamespace.current();
