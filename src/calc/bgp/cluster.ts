@@ -1,10 +1,17 @@
 /** The cluster as BGP sees it: every node's addresses, AS number, reflector id and port, from its resources. */
 import type { BgpConfigurationSpec, Resource } from '../../model/mod.ts';
-import { familyOf } from '../../net/mod.ts';
+import { familyOf, parseAsn } from '../../net/mod.ts';
 import type { Asn, Family, IpAddress } from '../../net/mod.ts';
+import type { Gateways } from './gateways.ts';
 
 export const DEFAULT_AS = 64512 as Asn;
 export const DEFAULT_PORT = 179;
+/**
+ * Labels of a Node, so that whole racks get their AS numbers where their nodes get their other labels: the node's own
+ * number, unless its Node object says one, and that of its gateway for BGPPeers with `peerIP: gateway` and no `asNumber`.
+ */
+export const AS_LABEL = 'godwit.io/as-number';
+export const GATEWAY_AS_LABEL = 'godwit.io/gateway-as-number';
 
 /** What sessions are made from. */
 export interface BgpResources {
@@ -15,6 +22,8 @@ export interface BgpResources {
   readonly pools: Iterable<Resource<'IPPool'>>;
   /** For sessions with pods of this node; none when left out. */
   readonly endpoints?: Iterable<Resource<'WorkloadEndpoint'>>;
+  /** This node's default gateways, for BGPPeers with `peerIP: gateway`; such have no session where there is none. */
+  readonly gateways?: Gateways;
 }
 
 export interface Speaker {
@@ -22,6 +31,8 @@ export interface Speaker {
   readonly labels: Readonly<Record<string, string>>;
   readonly addresses: Readonly<Partial<Record<Family, IpAddress>>>;
   readonly as: Asn;
+  /** Of the node's gateway, where a label says it. */
+  readonly gatewayAs: Asn | undefined;
   /** Of a route reflector. */
   readonly clusterId: IpAddress | undefined;
   /** Only where the configuration says one; then it is part of the session's identity. */
@@ -65,7 +76,8 @@ export class Cluster {
         ...(ipv4Address && { 4: ipv4Address.address }),
         ...(ipv6Address && { 6: ipv6Address.address }),
       },
-      as: asNumber ?? this.as,
+      as: asNumber ?? asOfLabel(metadata.labels[AS_LABEL]) ?? this.as,
+      gatewayAs: asOfLabel(metadata.labels[GATEWAY_AS_LABEL]),
       clusterId: routeReflectorClusterID,
       port: this.own(name)?.listenPort ?? this.global?.listenPort,
     };
@@ -81,3 +93,6 @@ export class Cluster {
     );
   }
 }
+
+/** A label that is no AS number is as if it were not there. */
+const asOfLabel = (text: string | undefined): Asn | undefined => (text === undefined ? undefined : parseAsn(text));

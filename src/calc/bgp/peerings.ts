@@ -67,23 +67,41 @@ function forward(
     return others.flatMap((other) => withNode(peer, scope, other, families));
   }
   if (!spec.peerIP) return [];
-  const { address } = spec.peerIP;
-  const [other] = cluster.withAddress(address, spec.asNumber, spec.peerIP.port);
+  const { address, port } = spec.peerIP;
+  if (address !== 'gateway') return [withAddress(peer, scope, address, port, cluster, undefined)];
+  // one that has no number of its own is of the node's AS: the rack's reflector
+  const self = cluster.speakers.get(node);
+  return families.flatMap((family) =>
+    (resources.gateways?.[family] ?? []).map((gateway) =>
+      withAddress(peer, scope, gateway, port, cluster, self?.gatewayAs ?? self?.as),
+    ),
+  );
+}
+
+function withAddress(
+  peer: Resource<'BGPPeer'>,
+  scope: 'global' | 'node',
+  address: IpAddress,
+  port: number | undefined,
+  cluster: Cluster,
+  gatewayAs: Asn | undefined,
+): Peering {
+  const { spec } = peer;
+  const asNumber = spec.asNumber ?? gatewayAs;
+  const [other] = cluster.withAddress(address, asNumber, port);
   const isNode = [...cluster.speakers.values()].some((speaker) => speaker.addresses[familyOf(address)] === address);
-  return [
-    {
-      peer,
-      scope,
-      address,
-      port: spec.peerIP.port ?? other?.port,
-      // without a number the peer is one of ours
-      as: spec.asNumber ?? other?.as ?? cluster.as,
-      localAs: spec.localASNumber,
-      clusterId: undefined,
-      isNode,
-      allowedLocalAs: spec.numAllowedLocalASNumbers ?? 0,
-    },
-  ];
+  return {
+    peer,
+    scope,
+    address,
+    port: port ?? other?.port,
+    // without a number the peer is one of ours
+    as: asNumber ?? other?.as ?? cluster.as,
+    localAs: spec.localASNumber,
+    clusterId: undefined,
+    isNode,
+    allowedLocalAs: spec.numAllowedLocalASNumbers ?? 0,
+  };
 }
 
 function withNode(
@@ -112,7 +130,8 @@ function reverse(peer: Resource<'BGPPeer'>, node: string, cluster: Cluster): Pee
   } else {
     if (!spec.peerIP) return [];
     const { address, port } = spec.peerIP;
-    if (!cluster.withAddress(address, spec.asNumber, port).includes(self)) return [];
+    // a gateway is not asked for by its nodes' objects: which of them stand behind it, only they know
+    if (address === 'gateway' || !cluster.withAddress(address, spec.asNumber, port).includes(self)) return [];
     of = [familyOf(address)];
   }
   return localNodes(spec, cluster).flatMap((other) => withNode(peer, 'node', other, of));

@@ -1,4 +1,7 @@
-/** Which nodes speak BGP with whom: an address outside, other nodes by selector, or pods of the node itself. */
+/**
+ * Which nodes speak BGP with whom: an address outside, other nodes by selector, pods of the node itself, or, an extension
+ * of ours, `peerIP: gateway`: each node with its own default gateway, whatever that is where the node stands.
+ */
 import { z } from 'zod';
 import { familyOf, parseAddress } from '../../net/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
@@ -8,12 +11,18 @@ import type { Problem } from '../kind.ts';
 import { password } from './bgp-configuration.ts';
 
 export interface PeerAddress {
-  readonly address: IpAddress;
+  /** `gateway` stands for the default gateway of each node, of every family the node has an address of. */
+  readonly address: IpAddress | 'gateway';
   readonly port: number | undefined;
 }
 
-/** `10.0.0.1`, `10.0.0.1:1790`, `fc00::1`, `[fc00::1]:1790`. */
+/** `10.0.0.1`, `10.0.0.1:1790`, `fc00::1`, `[fc00::1]:1790`, `gateway`, `gateway:1790`. */
 function parsePeerAddress(text: string): PeerAddress | undefined {
+  const gateway = /^gateway(?::([1-9]\d{0,4}))?$/.exec(text);
+  if (gateway) {
+    const number = gateway[1] === undefined ? undefined : Number(gateway[1]);
+    return number !== undefined && number > 65_535 ? undefined : { address: 'gateway', port: number };
+  }
   const alone = parseAddress(text);
   if (alone !== undefined) return { address: alone, port: undefined };
   const match = /^(?:\[([0-9a-fA-F:.]{2,45})\]|([0-9.]{7,15})):([1-9]\d{0,4})$/.exec(text);
@@ -23,8 +32,9 @@ function parsePeerAddress(text: string): PeerAddress | undefined {
   return { address, port };
 }
 
-const peerAddress = f.field<PeerAddress>('an address, with a port as 10.0.0.1:1790 or [fc00::1]:1790', (value) =>
-  typeof value === 'string' ? parsePeerAddress(value) : undefined,
+const peerAddress = f.field<PeerAddress>(
+  "an address, with a port as 10.0.0.1:1790 or [fc00::1]:1790, or gateway for each node's own",
+  (value) => (typeof value === 'string' ? parsePeerAddress(value) : undefined),
 );
 
 const spec = f.section({
@@ -60,7 +70,9 @@ function check(peer: BgpPeerSpec): Problem[] {
     add('asNumber', 'is known from the nodes that peerSelector selects; allowed: only with peerIP');
   if (peer.localWorkloadSelector && peer.asNumber === undefined)
     add('asNumber', 'is missing; needed with localWorkloadSelector');
-  if (peer.reachableBy !== undefined && peer.peerIP && familyOf(peer.reachableBy) !== familyOf(peer.peerIP.address))
+  if (peer.peerIP?.address === 'gateway') {
+    if (peer.reachableBy !== undefined) add('reachableBy', 'stands beside peerIP gateway, which is on the link');
+  } else if (peer.reachableBy && peer.peerIP && familyOf(peer.reachableBy) !== familyOf(peer.peerIP.address))
     add('reachableBy', `${peer.reachableBy} is not; allowed: an address of the family of peerIP`);
   if (peer.keepOriginalNextHop && peer.nextHopMode !== undefined)
     add('keepOriginalNextHop', 'stands beside nextHopMode, which replaces it; allowed: one of the two');
@@ -83,4 +95,6 @@ export const bgpPeer = defineKind<'BGPPeer', BgpPeerSpec>({
 });
 
 const show = ({ address, port }: PeerAddress): string =>
-  port === undefined ? address : `${familyOf(address) === 6 ? `[${address}]` : address}:${port}`;
+  port === undefined
+    ? address
+    : `${address !== 'gateway' && familyOf(address) === 6 ? `[${address}]` : address}:${port}`;
