@@ -3,3 +3,7 @@ export * from './leases.ts';
 export * from './bgp/cluster.ts';
 export * from './bgp/gateways.ts';
 export * from './bgp/sessions.ts';
+export * from './nat.ts';
+export * from './tunnels/encapsulation.ts';
+export * from './tunnels/peers.ts';
+export * from './tunnels/settings.ts';

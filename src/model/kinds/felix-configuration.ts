@@ -27,6 +27,7 @@ const spec = f.section({
   deviceRouteSourceAddressIPv6: f.optional(f.address(6)),
   programClusterRoutes: f.optional(programmer),
   externalNodesList: f.withDefault(f.list(f.interfaceAddress(), 'addresses or IP prefixes'), []),
+  natOutgoingExclusions: f.optional(f.choice('IPPoolsOnly', 'IPPoolsAndHostIPs')),
   ipv4NormalRoutePriority: f.withDefault(priority, 1024),
   ipv6NormalRoutePriority: f.withDefault(priority, 1024),
 });
@@ -58,7 +59,7 @@ const ignored = `
   kubeNodePortRanges liveMigrationRouteConvergenceTime localSubnetL2Reachability
   localSubnetL2ReachabilityRefreshInterval logActionRateLimit logActionRateLimitBurst logDebugFilenameRegex
   logFilePath logPrefix logSeverityFile logSeveritySys maxIpsetSize metadataAddr metadataPort
-  natOutgoingAddress natOutgoingExclusions natPortRange netlinkTimeout nftablesFilterAllowAction
+  natOutgoingAddress natPortRange netlinkTimeout nftablesFilterAllowAction
   nftablesFilterDenyAction nftablesFlowTableDataIfacePattern nftablesFlowTableOffload
   nftablesMangleAllowAction nftablesMarkMask nftablesMode nftablesRefreshInterval nodeSelector
   openstackRegion policySyncPathPrefix prometheusGoMetricsEnabled prometheusMetricsCAFile
