@@ -1,4 +1,5 @@
 /** The options by which a command finds the datastore, and the datastore itself for as long as the command needs it. */
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { GodwitError } from '../base/mod.ts';
 import { DatastoreError, openDatastore } from '../datastore/mod.ts';
@@ -6,33 +7,51 @@ import type { Datastore, Maintenance } from '../datastore/mod.ts';
 
 export interface DatastoreCommandOptions {
   readonly datastore: string;
+  readonly datastoreCa?: string;
+  readonly datastoreCert?: string;
+  readonly datastoreKey?: string;
+  /** Earlier names of the three. */
   readonly caFile?: string;
   readonly certFile?: string;
   readonly keyFile?: string;
 }
 
-const DEFAULT_URL = 'unix:///run/godwit/store.sock';
+/** Where the embedded store listens unless told otherwise. */
+export const DEFAULT_STORE_URL = 'unix:///run/godwit/store.sock';
 
+/** The same names as the agent's, in the environment too. */
 export function withDatastore(command: Command): Command {
   const env = process.env;
+  const earlier = (flags: string) => new Option(flags).hideHelp();
   return command
     .option(
       '--datastore <url>',
       'etcd://HOST:PORT[,…], etcds://… or unix:///PATH',
-      env['GODWIT_DATASTORE'] ?? DEFAULT_URL,
+      env['GODWIT_DATASTORE'] ?? DEFAULT_STORE_URL,
     )
-    .option('--ca-file <file>', 'authority for etcds, PEM', env['GODWIT_CA_FILE'])
-    .option('--cert-file <file>', 'client certificate for etcds, PEM', env['GODWIT_CERT_FILE'])
-    .option('--key-file <file>', 'its key, PEM, mode 0600', env['GODWIT_KEY_FILE']);
+    .option('--datastore-ca <file>', 'authority for etcds, PEM', env['GODWIT_DATASTORE_CA'] ?? env['GODWIT_CA_FILE'])
+    .option(
+      '--datastore-cert <file>',
+      'client certificate for etcds, PEM',
+      env['GODWIT_DATASTORE_CERT'] ?? env['GODWIT_CERT_FILE'],
+    )
+    .option('--datastore-key <file>', 'its key, PEM, mode 0600', env['GODWIT_DATASTORE_KEY'] ?? env['GODWIT_KEY_FILE'])
+    .addOption(earlier('--ca-file <file>'))
+    .addOption(earlier('--cert-file <file>'))
+    .addOption(earlier('--key-file <file>'));
 }
 
 export async function useDatastore<T>(
   options: DatastoreCommandOptions,
   use: (store: Datastore & Maintenance) => Promise<T>,
 ): Promise<T> {
-  const { caFile, certFile, keyFile } = options;
+  const files = {
+    caFile: options.caFile ?? options.datastoreCa,
+    certFile: options.certFile ?? options.datastoreCert,
+    keyFile: options.keyFile ?? options.datastoreKey,
+  };
   try {
-    await using store = await openDatastore(options.datastore, { caFile, certFile, keyFile });
+    await using store = await openDatastore(options.datastore, files);
     return await use(store);
   } catch (error) {
     if (!(error instanceof DatastoreError)) throw error;

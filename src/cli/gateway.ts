@@ -1,29 +1,27 @@
 /** `godwit gateway`: the announcer, and the commands about one. */
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { createLogger, GodwitError } from '../base/mod.ts';
+import { createLogger, GodwitError, messageOf } from '../base/mod.ts';
 import type { LogLevel } from '../base/mod.ts';
-import { openDatastore } from '../datastore/mod.ts';
 import {
   Announcer,
   confirmWithdrawals,
   DEFAULT_SOCKET,
   gatewayStatus,
   loadGatewayConfig,
+  openSources,
   peerConfig,
   peerFormats,
   serveGateway,
 } from '../gateway/mod.ts';
 import type { AnnouncerStatus, PeerFormat } from '../gateway/mod.ts';
+import { useDatastore, withDatastore } from './datastore.ts';
+import type { DatastoreCommandOptions } from './datastore.ts';
 import { print, show, table, withOutput } from './output.ts';
 import type { OutputOptions } from './output.ts';
 
-interface Flags {
+interface Flags extends DatastoreCommandOptions {
   readonly config?: string;
-  readonly datastore?: string;
-  readonly datastoreCa?: string;
-  readonly datastoreCert?: string;
-  readonly datastoreKey?: string;
   readonly check?: boolean;
   readonly socket: string;
   readonly logLevel: LogLevel;
@@ -32,12 +30,8 @@ interface Flags {
 const socketOption = () => new Option('--socket <path>', 'the announcer’s control socket').default(DEFAULT_SOCKET);
 
 export function register(command: Command): void {
-  command
+  withDatastore(command)
     .option('-c, --config <file>', 'the configuration, YAML: see docs/gateway.md')
-    .addOption(new Option('--datastore <url>', 'where ownership is read').env('GODWIT_DATASTORE'))
-    .option('--datastore-ca <file>', 'for etcds://: the authority that signed its certificate')
-    .option('--datastore-cert <file>', 'for etcds://: this client’s certificate')
-    .option('--datastore-key <file>', 'for etcds://: its key')
     .option('--check', 'check the configuration and end')
     .addOption(socketOption())
     .addOption(
@@ -93,28 +87,30 @@ async function run(file: string, flags: Flags): Promise<void> {
     await print(`${file}: good (${config.value.bgp.neighbors.length} gateways)`);
     return;
   }
-  if (flags.datastore === undefined) {
-    throw new GodwitError('usage', 'no datastore', { hint: 'Give --datastore etcd://HOST:2379, or GODWIT_DATASTORE.' });
-  }
   const log = createLogger(flags.logLevel);
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
-  await using store = await openDatastore(flags.datastore, {
-    ...{ caFile: flags.datastoreCa, certFile: flags.datastoreCert, keyFile: flags.datastoreKey },
+  await useDatastore(flags, async (store) => {
+    const announcer = new Announcer({ config: config.value, sources: openSources(config.value, store), log });
+    using _control = await serveGateway(announcer, flags.socket);
+    process.on('SIGHUP', () => {
+      const next = loadGatewayConfig(file);
+      try {
+        if (!next.ok) throw next.error;
+        announcer.apply(next.value);
+        log.info({ file }, 'the new configuration is in force');
+      } catch (error) {
+        log.error({ error: messageOf(error) }, 'the new configuration cannot be used; the old one stays');
+      }
+    });
+    await announcer.run(stop.signal);
   });
-  const announcer = new Announcer({ config: config.value, store, log });
-  using _control = await serveGateway(announcer, flags.socket);
-  process.on('SIGHUP', () => {
-    const next = loadGatewayConfig(file);
-    if (next.ok) announcer.apply(next.value);
-    else log.error({ error: next.error.message }, 'the new configuration cannot be used; the old one stays');
-  });
-  await announcer.run(stop.signal);
   process.exit(0);
 }
 
 function statusText(status: AnnouncerStatus): string {
   const { datastore, held, leftOut } = status;
+  const heldNow = new Set(held);
   const lines = [
     `datastore  ${datastore.stale === undefined ? 'in sync' : `out of reach, nothing changes: ${datastore.stale}`}`,
     ...(status.waitingFor === undefined ? [] : [`sessions   none yet; waiting for ${status.waitingFor}`]),
@@ -129,17 +125,21 @@ function statusText(status: AnnouncerStatus): string {
     '',
     table(
       ['PREFIX', 'NEXT HOP', 'NODE', 'NOTE'],
-      status.announced.map((a) => [
-        a.prefix,
-        a.nextHop,
-        a.node,
-        held.includes(a.prefix) ? 'held' : a.draining ? 'draining' : '',
-      ]),
+      status.announced.map((a) => [a.prefix, a.nextHop, a.node, noteOf(a, heldNow)]),
     ),
   ];
   if (leftOut.length > 0) {
-    const rows = leftOut.map(({ fact, reason }) => [fact.prefix, fact.node, reason]);
+    const rows = leftOut.map(({ prefix, node, reason }) => [prefix, node, reason]);
     lines.push('', table(['NOT ANNOUNCED', 'NODE', 'WHY'], rows));
   }
   return lines.join('\n');
+}
+
+function noteOf(
+  { prefix, draining, aggregate, covered }: AnnouncerStatus['announced'][number],
+  held: ReadonlySet<string>,
+): string {
+  if (held.has(prefix)) return 'held';
+  if (draining) return 'draining';
+  return aggregate ? 'aggregate' : covered ? 'in an aggregate' : '';
 }

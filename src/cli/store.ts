@@ -2,12 +2,11 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { createLogger, GodwitError } from '../base/mod.ts';
-import { useDatastore, withDatastore } from './datastore.ts';
+import { DEFAULT_STORE_URL, useDatastore, withDatastore } from './datastore.ts';
 import type { DatastoreCommandOptions } from './datastore.ts';
 import { print, show, withOutput } from './output.ts';
 import type { OutputOptions } from './output.ts';
 
-const DEFAULT_SOCKET = '/run/godwit/store.sock';
 const DEFAULT_DIRECTORY = '/var/lib/godwit/store';
 
 interface ServeOptions {
@@ -57,7 +56,7 @@ function parseRevision(text: string): number {
 async function serve(options: ServeOptions): Promise<void> {
   const { Store, loadServerTls } = await import('../datastore/store/mod.ts');
   const log = createLogger('info', { part: 'store' });
-  const listen = options.listen ?? [`unix://${DEFAULT_SOCKET}`];
+  const listen = options.listen ?? [DEFAULT_STORE_URL];
   const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
   process.once('SIGTERM', () => stop());
   process.once('SIGINT', () => stop());

@@ -6,20 +6,21 @@
  * complete list has come and is large enough, because a session that starts with nothing to say (End-of-RIB at once) would
  * make a gateway drop what it kept from the announcer's last life.
  */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { messageOf, silentLogger, sleep, systemClock, Wakeup } from '../base/mod.ts';
+import { GodwitError, silentLogger, sleep, systemClock, Wakeup } from '../base/mod.ts';
 import type { Clock, Logger } from '../base/mod.ts';
 import { createSpeaker, networkAttributes } from '../bgp/mod.ts';
 import type { Speaker } from '../bgp/mod.ts';
-import type { Datastore } from '../datastore/mod.ts';
-import { parseAddress, parsePrefix } from '../net/mod.ts';
+import { prefixCovers } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
-import { wantedAnnouncements } from './announce.ts';
+import { needsStatus, sameAnnouncement } from './announce.ts';
 import type { Announcement, LeftOut } from './announce.ts';
 import type { GatewayConfig } from './config.ts';
-import { guardChanges } from './guard.ts';
-import { openOwnership } from './ownership.ts';
+import { FactTable } from './facts.ts';
+import { COVERED } from './gateways.ts';
+import { Guard } from './guard.ts';
+import { Memory } from './memory.ts';
+import { Plan } from './plan.ts';
+import type { Source } from './sources/mod.ts';
 
 /** RFC 8326 §2: take another way if there is one. */
 const GRACEFUL_SHUTDOWN = '65535:0';
@@ -39,67 +40,100 @@ export interface AnnouncerStatus {
 
 export interface AnnouncerOptions {
   readonly config: GatewayConfig;
-  readonly store: Datastore;
+  /** `openSources` makes them. */
+  readonly sources: readonly Source[];
   readonly log?: Logger;
   readonly clock?: Clock;
 }
 
 export class Announcer {
   private config: GatewayConfig;
-  private readonly store: Datastore;
+  private readonly sources: readonly Source[];
   private readonly log: Logger;
   private readonly clock: Clock;
   private readonly speaker: Speaker;
-  private readonly ownership: ReturnType<typeof openOwnership>;
+  private readonly facts = new FactTable();
+  private readonly plan: Plan;
+  private readonly guard = new Guard();
+  private readonly memory: Memory;
   private readonly wakeup = new Wakeup();
   private readonly announced: Map<Prefix, Announcement>;
-  private held: readonly Prefix[] = [];
-  private leftOut: readonly LeftOut[] = [];
+  /** Announced and not wanted any more. */
+  private readonly gone = new Set<Prefix>();
+  private holding = false;
+  private recheck: Disposable | undefined;
   private waitingFor: string | undefined = 'the first complete list of the datastore';
   private confirmed = false;
 
   constructor(options: AnnouncerOptions) {
     this.config = options.config;
-    this.store = options.store;
+    this.sources = options.sources;
     this.log = options.log ?? silentLogger;
     this.clock = options.clock ?? systemClock;
-    this.ownership = openOwnership(this.config.source);
-    this.announced = this.recall();
-    this.speaker = createSpeaker({ config: this.config.bgp, log: this.log, clock: this.clock, restarting: true });
+    this.plan = new Plan(this.facts, this.config.announce);
+    this.memory = new Memory(this.config.stateFile, this.clock, this.log);
+    this.announced = this.memory.recall();
+    for (const prefix of this.announced.keys()) this.gone.add(prefix);
+    // Not `restarting`: nothing it hears changes what it says, so there is no neighbour to wait for. Gateways keep what
+    // an earlier life told them until this one's End-of-RIB all the same.
+    this.speaker = createSpeaker({ config: this.config.bgp, log: this.log, clock: this.clock });
   }
 
   /** Runs until aborted. Datastore trouble changes nothing that was announced. */
   async run(signal: AbortSignal): Promise<void> {
-    const parts = [this.ownership.run(this.store, signal, () => this.wakeup.notify()), this.announcing(signal)];
-    await Promise.all(parts);
+    const changed = () => this.wakeup.notify();
+    const sources = this.sources.map((source) => source.run(this.facts, signal, changed));
+    await Promise.all([...sources, this.announcing(signal)]);
   }
 
   /** Lets the held withdrawals go. Gives how many there were. */
   confirm(): number {
-    const count = this.held.length;
+    const count = this.holding ? this.gone.size : 0;
     this.confirmed = count > 0;
     this.wakeup.notify();
     return count;
   }
 
-  /** Takes over a new configuration; sessions that did not change stay up. */
+  /** Takes over a new configuration; sessions that did not change stay up. Throws when that takes a restart. */
   apply(config: GatewayConfig): void {
-    this.config = config;
+    if (!Bun.deepEquals(sourcesOf(config), sourcesOf(this.config))) {
+      throw new GodwitError(
+        'config',
+        'other facts than before would have to be read: source, notReady or withoutStatus',
+        {
+          hint: 'Restart the announcer.',
+        },
+      );
+    }
     this.speaker.apply(config.bgp);
+    const { communities, med } = this.config.announce;
+    const other = !Bun.deepEquals([communities, med], [config.announce.communities, config.announce.med]);
+    this.config = config;
+    this.plan.apply(config.announce);
+    this.memory.use(config.stateFile);
+    if (other) for (const [prefix, announcement] of this.announced) this.tell(prefix, announcement);
     this.wakeup.notify();
   }
 
   status(): AnnouncerStatus {
     return {
-      datastore: { inSync: this.ownership.inSync, stale: this.ownership.stale },
+      datastore: { inSync: this.inSync, stale: this.stale },
       waitingFor: this.waitingFor,
       announced: [...this.announced].map(([prefix, a]) => ({ prefix, ...a })),
-      held: this.held,
-      leftOut: this.leftOut,
+      held: this.holding ? [...this.gone] : [],
+      leftOut: this.plan.leftOut,
       gateways: [...this.speaker.peers.values()].map((peer) => ({
         ...{ name: peer.config.name, address: peer.config.address, state: peer.state },
       })),
     };
+  }
+
+  private get inSync(): boolean {
+    return this.sources.every((source) => source.inSync);
+  }
+
+  private get stale(): string | undefined {
+    return this.sources.find((source) => source.stale !== undefined)?.stale;
   }
 
   private async announcing(signal: AbortSignal): Promise<void> {
@@ -108,72 +142,87 @@ export class Announcer {
     while (!signal.aborted) {
       await this.wakeup.wait(signal);
       await sleep(GATHER_MS, signal, this.clock);
-      if (!this.ownership.inSync || signal.aborted) continue;
-      const known = this.update();
+      if (!this.inSync || signal.aborted) continue;
+      this.update();
       if (sessions) continue;
       const { minimumReady } = this.config.guard;
+      const known = this.plan.wanted.size;
       this.waitingFor = known < minimumReady ? `${minimumReady} prefixes; the datastore has ${known}` : undefined;
       if (this.waitingFor === undefined) sessions = this.speaker.run(signal);
     }
+    this.recheck?.[Symbol.dispose]();
+    this.memory.flush(this.announced);
     await sessions;
   }
 
-  /** Brings the announcements up to date as far as the guard allows; gives how many the datastore asks for. */
-  private update(): number {
-    const { announcements, leftOut } = wantedAnnouncements(this.ownership.facts(), this.config.announce);
-    this.leftOut = leftOut;
-    const decision = guardChanges(this.announced, announcements, this.config.guard, this.confirmed);
+  /** Brings the announcements up to date as far as the guard allows. */
+  private update(): void {
+    const { wanted } = this.plan;
+    const changed = this.plan.refresh();
+    for (const prefix of changed) {
+      const announcement = wanted.get(prefix);
+      if (announcement) {
+        this.gone.delete(prefix);
+        if (!sameAnnouncement(this.announced.get(prefix), announcement)) this.tell(prefix, announcement);
+      } else this.noLongerWanted(prefix);
+    }
+    const withdrawn = this.letGo();
+    if (changed.size > 0 || withdrawn > 0) this.memory.changed(this.announced);
+  }
+
+  private noLongerWanted(prefix: Prefix): void {
+    const announced = this.announced.get(prefix);
+    if (!announced) return;
+    this.gone.add(prefix);
+    if (!announced.aggregate) return;
+    // smaller ones have taken its place: it must go at once, or it draws what is not its own, and nobody is cut off
+    for (const other of this.plan.wanted.keys()) {
+      if (!prefixCovers(prefix, other)) continue;
+      this.withdraw(prefix);
+      return;
+    }
+  }
+
+  private withdraw(prefix: Prefix): void {
+    this.gone.delete(prefix);
+    this.announced.delete(prefix);
+    this.speaker.withdraw(prefix);
+  }
+
+  /** Withdraws what is not wanted any more, if that is not too much. Gives how many were withdrawn. */
+  private letGo(): number {
+    const { config, gone, announced, guard } = this;
+    const now = this.clock.now();
+    const allowed = this.confirmed || guard.allows(announced.size, gone.size, config.guard, now);
     this.confirmed = false;
-    for (const prefix of decision.withdraw) {
-      this.announced.delete(prefix);
-      this.speaker.withdraw(prefix);
+    this.recheck?.[Symbol.dispose]();
+    if (!allowed) {
+      if (!this.holding) {
+        const fields = { held: gone.size, announced: announced.size, wanted: this.plan.wanted.size };
+        this.log.error(fields, 'too much would be withdrawn at once; held until confirmed (godwit gateway confirm)');
+      }
+      this.holding = true;
+      // a few more than allowed pass a little later
+      this.recheck = this.clock.after(config.guard.windowMs, () => this.wakeup.notify());
+      return 0;
     }
-    for (const [prefix, announcement] of decision.announce) this.tell(prefix, announcement);
-    if (decision.held.length > 0 && this.held.length === 0) {
-      const fields = { held: decision.held.length, announced: this.announced.size, wanted: announcements.size };
-      this.log.error(fields, 'too much would be withdrawn at once; held until confirmed (godwit gateway confirm)');
-    }
-    this.held = decision.held;
-    if (decision.withdraw.length > 0 || decision.announce.length > 0) this.remember();
-    return announcements.size;
+    this.holding = false;
+    const count = gone.size;
+    for (const prefix of gone) this.withdraw(prefix);
+    guard.withdrawn(count, now);
+    return count;
   }
 
   private tell(prefix: Prefix, announcement: Announcement): void {
     this.announced.set(prefix, announcement);
-    const { nextHop, draining } = announcement;
-    const communities = draining ? [GRACEFUL_SHUTDOWN] : [];
-    this.speaker.announce(networkAttributes({ prefix, nextHop, communities, prepend: [] }));
-  }
-
-  private remember(): void {
-    const { stateFile } = this.config;
-    if (stateFile === undefined) return;
-    const lines = [...this.announced].map(([prefix, a]) => `${prefix} ${a.nextHop} ${a.node}\n`);
-    try {
-      mkdirSync(dirname(stateFile), { recursive: true });
-      writeFileSync(`${stateFile}.new`, lines.join(''));
-      renameSync(`${stateFile}.new`, stateFile);
-    } catch (error) {
-      this.log.warn({ file: stateFile, error: messageOf(error) }, 'what is announced cannot be remembered');
-    }
-  }
-
-  /** What was announced in the last life, so that a first list that lost most of it is noticed. */
-  private recall(): Map<Prefix, Announcement> {
-    const recalled = new Map<Prefix, Announcement>();
-    if (this.config.stateFile === undefined) return recalled;
-    let text: string;
-    try {
-      text = readFileSync(this.config.stateFile, 'utf8');
-    } catch {
-      return recalled; // the first life
-    }
-    for (const line of text.split('\n')) {
-      const [prefixText, addressText, node] = line.split(' ');
-      const prefix = parsePrefix(prefixText ?? '');
-      const nextHop = parseAddress(addressText ?? '');
-      if (prefix && nextHop && node !== undefined) recalled.set(prefix, { nextHop, node, draining: false });
-    }
-    return recalled;
+    const { nextHop, draining, covered } = announcement;
+    const { communities: always, med } = this.config.announce;
+    const communities = [...always, ...(draining ? [GRACEFUL_SHUTDOWN] : []), ...(covered ? [COVERED] : [])];
+    this.speaker.announce(
+      networkAttributes({ prefix, nextHop, communities, prepend: [], ...(med !== undefined && { med }) }),
+    );
   }
 }
+
+/** What decides which sources there are. */
+const sourcesOf = ({ source, announce }: GatewayConfig): unknown => [source, needsStatus(announce)];

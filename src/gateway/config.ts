@@ -1,7 +1,6 @@
 /**
- * The announcer's configuration: where ownership is read, what may be announced, and under `bgp` a speaker's
- * configuration with the gateways as its neighbours. What each gateway gets (communities, MED, only the nodes of its own
- * segment) is said by its export policy there.
+ * The announcer's configuration: where ownership is read, what may be announced of it, the gateways, and under `bgp` the
+ * speaker's own settings. What `gateways` has no words for can be said under `bgp` with neighbours and policies.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -10,13 +9,20 @@ import { z } from 'zod';
 import { err, GodwitError, messageOf, ok } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
 import { parseConfig } from '../bgp/mod.ts';
-import type { BgpConfig } from '../bgp/mod.ts';
-import { parsePrefix } from '../net/mod.ts';
-import type { Prefix } from '../net/mod.ts';
+import type { BgpConfig, FamilySettings, PeerSettings } from '../bgp/mod.ts';
+import { parseAddress, parsePrefix } from '../net/mod.ts';
+import type { IpAddress, Prefix } from '../net/mod.ts';
+import type { AggregateRule } from './aggregate.ts';
+import { treatments } from './announce.ts';
 import type { AnnounceOptions } from './announce.ts';
+import { gatewaySchema, writeGateways } from './gateways.ts';
 import type { GuardOptions } from './guard.ts';
 
-export type OwnershipSource = { readonly type: 'flannel'; readonly etcdPrefix: string } | { readonly type: 'calico' };
+export type OwnershipSource =
+  | { readonly type: 'flannel'; readonly etcdPrefix: string }
+  | { readonly type: 'calico' }
+  /** Without a file: the service account of the pod that the announcer runs in. */
+  | { readonly type: 'kubernetes'; readonly kubeconfig: string | undefined };
 
 export interface GatewayConfig {
   readonly source: OwnershipSource;
@@ -27,41 +33,71 @@ export interface GatewayConfig {
   readonly stateFile: string | undefined;
 }
 
-const prefixes = z.array(
-  z.string().transform((text, context): Prefix => {
-    const parsed = parsePrefix(text);
-    if (parsed !== undefined) return parsed;
-    context.addIssue({ code: 'custom', message: `${JSON.stringify(text)} is no prefix with all host bits zero` });
+function parsed<T>(parseText: (text: string) => T | undefined, what: string) {
+  return z.string().transform((text, context): T => {
+    const value = parseText(text);
+    if (value !== undefined) return value;
+    context.addIssue({ code: 'custom', message: `${JSON.stringify(text)} is no ${what}` });
     return z.NEVER;
-  }),
-);
+  });
+}
+const prefixes: z.ZodType<readonly Prefix[]> = z.array(parsed(parsePrefix, 'prefix with all host bits zero'));
+const address = parsed(parseAddress, 'address');
+/** One, or one of each family. */
+const nextHops = z.union([address.transform((one): readonly IpAddress[] => [one]), z.array(address).min(1).max(2)]);
 const names = z.array(z.string().min(1).max(253)).default([]);
+const treatment = (usual: (typeof treatments)[number]) => z.enum(treatments).default(usual);
+
+const aggregate = z.discriminatedUnion('to', [
+  z.strictObject({ to: z.literal('pool'), nextHop: nextHops }).transform(({ nextHop }) => ({
+    ...{ to: 'pool' as const, nextHops: nextHop },
+  })),
+  z
+    .strictObject({ to: z.literal('rack'), label: z.string().min(1), nextHop: z.record(z.string(), nextHops) })
+    .transform(({ label, nextHop }) => ({
+      ...{ to: 'rack' as const, label, nextHops: new Map(Object.entries(nextHop)) },
+    })),
+]) satisfies z.ZodType<AggregateRule>;
+
+const absolute = z.string().startsWith('/', 'must be an absolute path');
+const DEFAULT_PREFIX = '/coreos.com/network';
+const sourceSchema = z.union([
+  z.literal('flannel').transform((type): OwnershipSource => ({ type, etcdPrefix: DEFAULT_PREFIX })),
+  z.literal('calico').transform((type): OwnershipSource => ({ type })),
+  z.literal('kubernetes').transform((type): OwnershipSource => ({ type, kubeconfig: undefined })),
+  z
+    .strictObject({ flannel: z.strictObject({ etcdPrefix: absolute }) })
+    .transform(({ flannel }): OwnershipSource => ({ type: 'flannel', ...flannel })),
+  z
+    .strictObject({ kubernetes: z.strictObject({ kubeconfig: z.string() }) })
+    .transform(({ kubernetes }): OwnershipSource => ({ type: 'kubernetes', ...kubernetes })),
+]);
 
 const schema = z.strictObject({
-  source: z
-    .union([
-      z.literal(['flannel', 'calico']).transform((type) => ({ type })),
-      z
-        .strictObject({ flannel: z.strictObject({ etcdPrefix: z.string().startsWith('/') }) })
-        .transform(({ flannel }) => ({
-          type: 'flannel' as const,
-          ...flannel,
-        })),
-    ])
-    .default({ type: 'flannel' }),
-  announce: z.strictObject({ within: prefixes.min(1), exclude: names, drain: names }),
+  source: sourceSchema.default({ type: 'flannel', etcdPrefix: DEFAULT_PREFIX }),
+  announce: z.strictObject({
+    within: prefixes.refine((list) => list.length > 0, 'must name at least one prefix'),
+    exclude: names,
+    drain: names,
+    notReady: treatment('announce'),
+    withoutStatus: treatment('announce'),
+    cordoned: treatment('announce'),
+    communities: z.array(z.string()).default([]),
+    med: z.int().min(0).max(0xffffffff).optional(),
+    aggregate: z.array(aggregate).max(1, 'one rule at most').default([]),
+  }),
   guard: z
     .strictObject({
       minimumReady: z.int().min(0).default(1),
       maxWithdrawPercent: z.number().min(0).max(100).default(30),
       alwaysWithdraw: z.int().min(0).default(2),
+      window: z.number().min(0).max(86_400).default(60),
     })
     .prefault({}),
-  stateFile: z.string().startsWith('/').optional(),
-  bgp: z.unknown(),
+  stateFile: absolute.optional(),
+  gateways: z.array(gatewaySchema(prefixes)).default([]),
+  bgp: z.looseObject({ policies: z.looseObject({}).optional(), neighbors: z.array(z.unknown()).optional() }),
 });
-
-const DEFAULT_PREFIX = '/coreos.com/network';
 
 /** Every problem as one line: setting, and what is wrong with it. */
 export function parseGatewayConfig(
@@ -74,32 +110,70 @@ export function parseGatewayConfig(
   } catch (error) {
     return err([messageOf(error).split('\n')[0]!]);
   }
-  const parsed = schema.safeParse(document ?? {});
-  if (!parsed.success)
-    return err(parsed.error.issues.map((issue) => `${issue.path.join('.') || 'file'}: ${issue.message}`));
-  const { source, announce, guard, stateFile } = parsed.data;
-  const bgp = parseConfig(stringify(parsed.data.bgp ?? {}), readPassword);
-  if (!bgp.ok) return err(bgp.error.map((line) => `bgp.${line.replace(/^\d+: /, '')}`));
+  const read = schema.safeParse(document ?? {});
+  if (!read.success)
+    return err(read.error.issues.map((issue) => `${issue.path.join('.') || 'file'}: ${issue.message}`));
+  const { source, guard, gateways, stateFile } = read.data;
+  const announce: AnnounceOptions = {
+    ...read.data.announce,
+    exclude: new Set(read.data.announce.exclude),
+    drain: new Set(read.data.announce.drain),
+    med: read.data.announce.med,
+  };
+  const written = writeGateways(gateways, announce);
+  const { policies = {}, neighbors = [], ...own } = read.data.bgp;
+  const bgpDocument = {
+    ...own,
+    policies: { ...policies, ...written.policies },
+    neighbors: [...written.neighbors, ...neighbors],
+  };
+  const bgp = parseConfig(stringify(bgpDocument), readPassword);
+  if (!bgp.ok) return err(bgp.error.map((line) => inTheirWords(line.replace(/^\d+: /, ''), gateways.length)));
+  if (bgp.value.fib.type !== 'none') return err(['bgp.fib: an announcer writes no routes; leave it out']);
+  const { window, ...limits } = guard;
   return ok({
-    source: source.type === 'calico' ? { type: 'calico' } : { etcdPrefix: DEFAULT_PREFIX, ...source },
-    announce: { within: announce.within, exclude: new Set(announce.exclude), drain: new Set(announce.drain) },
-    ...{ guard, stateFile, bgp: bgp.value },
+    source,
+    announce,
+    guard: { ...limits, windowMs: window * 1000 },
+    stateFile,
+    bgp: deaf(bgp.value),
   });
+}
+
+/** Neighbours that were written as gateways are called so. */
+function inTheirWords(line: string, gateways: number): string {
+  return line.replace(/^neighbors\[(\d+)\]/, (_, index: string) =>
+    Number(index) < gateways ? `gateways[${index}]` : `bgp.neighbors[${Number(index) - gateways}]`,
+  );
+}
+
+/** Nothing is taken in from a neighbour that no import policy was given for, internal ones included. */
+function deaf(config: BgpConfig): BgpConfig {
+  const quiet = <P extends PeerSettings>(peer: P): P => ({
+    ...peer,
+    families: Object.fromEntries(
+      Object.entries(peer.families).map(([family, settings]: [string, FamilySettings]) => [
+        family,
+        { ...settings, import: settings.import ?? 'reject' },
+      ]),
+    ),
+  });
+  return { ...config, neighbors: config.neighbors.map(quiet), dynamic: config.dynamic.map(quiet) };
 }
 
 /** Reads and checks a file; password files are relative to it. */
 export function loadGatewayConfig(path: string): Result<GatewayConfig, GodwitError> {
   const read = (file: string) => readFileSync(resolve(dirname(path), file), 'utf8');
   try {
-    const parsed = parseGatewayConfig(readFileSync(path, 'utf8'), (file) => {
+    const result = parseGatewayConfig(readFileSync(path, 'utf8'), (file) => {
       try {
         return read(file);
       } catch {
         return undefined;
       }
     });
-    if (parsed.ok) return parsed;
-    const lines = parsed.error.map((line) => `${path}: ${line}`).join('\n');
+    if (result.ok) return result;
+    const lines = result.error.map((line) => `${path}: ${line}`).join('\n');
     return err(new GodwitError('config', lines, { hint: 'Nothing was changed; correct the file and try again.' }));
   } catch (error) {
     return err(new GodwitError('config', `read ${path}: ${messageOf(error)}`));

@@ -1,73 +1,288 @@
+// oxlint-disable unicorn/no-thenable -- `then` is the word for a policy term's verdict
 import { describe, expect, test } from 'bun:test';
 import { ip, prefix } from '../net/mod.ts';
-import { wantedAnnouncements } from './announce.ts';
-import type { AnnounceOptions, OwnedPrefix } from './announce.ts';
-import { guardChanges } from './guard.ts';
+import type { Prefix } from '../net/mod.ts';
+import { joinPrefixes } from './aggregate.ts';
+import type { AnnounceOptions } from './announce.ts';
+import { parseGatewayConfig } from './config.ts';
+import { FactTable } from './facts.ts';
+import type { NodeFacts } from './facts.ts';
+import { Guard } from './guard.ts';
+import { Plan } from './plan.ts';
+import { parseStatus } from './sources/status.ts';
 
-const owned = (n: number, node = `node${n}`): OwnedPrefix => ({
-  prefix: prefix(`10.244.${n}.0/24`),
-  node,
-  nextHop: ip(`192.168.1.${n + 1}`),
-});
 const none = new Set<string>();
-const options: AnnounceOptions = { within: [prefix('10.244.0.0/16')], exclude: none, drain: none };
-const guard = { minimumReady: 1, maxWithdrawPercent: 30, alwaysWithdraw: 2 };
-const announcements = (...numbers: number[]) =>
-  wantedAnnouncements(
-    numbers.map((n) => owned(n)),
-    options,
-  ).announcements;
+const options: AnnounceOptions = {
+  ...{ within: [prefix('10.244.0.0/16')], exclude: none, drain: none, communities: [], med: undefined, aggregate: [] },
+  ...{ notReady: 'exclude', withoutStatus: 'announce', cordoned: 'drain' },
+};
+
+/** Nodes `n1` … at 192.168.RACK.N with the /24 of their number. */
+class Story {
+  readonly facts = new FactTable();
+  readonly plan: Plan;
+
+  constructor(some: Partial<AnnounceOptions> = {}) {
+    this.plan = new Plan(this.facts, { ...options, ...some });
+  }
+
+  node(n: number, more: Partial<NodeFacts> = {}, rack = 'a'): this {
+    const addresses = { 4: ip(`192.168.${rack === 'a' ? 1 : 2}.${n + 10}`) };
+    const facts = { addresses, labels: { rack }, cordoned: false, draining: false, ready: undefined, ...more };
+    this.facts.node(`n${n}`, facts);
+    return this;
+  }
+
+  owns(n: number, ...prefixes: string[]): this {
+    this.facts.claim(
+      `of n${n}`,
+      prefixes.map((p) => ({ prefix: prefix(p), node: `n${n}` })),
+    );
+    return this;
+  }
+
+  /** `PREFIX via HOP`, with what is special. */
+  get wanted(): string[] {
+    this.plan.refresh();
+    return [...this.plan.wanted]
+      .map(([p, a]) => {
+        const notes = [a.draining && 'draining', a.aggregate && a.node, a.covered && 'covered'].filter(Boolean);
+        return [`${p} via ${a.nextHop}`, ...notes].join(', ');
+      })
+      .sort();
+  }
+
+  get reasons(): string[] {
+    return this.plan.leftOut.map((l) => `${l.prefix} of ${l.node}: ${l.reason}`).sort();
+  }
+}
 
 describe('announcements', () => {
-  test('the owner is the next hop; what is outside of the pools, excluded or of the other family stays at home', () => {
-    const facts: OwnedPrefix[] = [
-      owned(1),
-      owned(2),
-      owned(3),
-      { prefix: prefix('10.99.0.0/24'), node: 'x', nextHop: ip('192.168.1.9') },
-      { prefix: prefix('0.0.0.0/0'), node: 'y', nextHop: ip('192.168.1.9') },
-      { prefix: prefix('10.244.7.0/24'), node: 'z', nextHop: ip('fd00::1') },
-    ];
-    const result = wantedAnnouncements(facts, {
-      ...options,
-      exclude: new Set(['node2']),
-      drain: new Set(['192.168.1.4']),
-    });
-    expect([...result.announcements]).toEqual([
-      [prefix('10.244.1.0/24'), { nextHop: ip('192.168.1.2'), node: 'node1', draining: false }],
-      [prefix('10.244.3.0/24'), { nextHop: ip('192.168.1.4'), node: 'node3', draining: true }],
+  test('the owner is the next hop; what is not for the gateways is left out, and why', () => {
+    const story = new Story({ exclude: new Set(['n2']), drain: new Set(['192.168.1.13']) });
+    for (const n of [1, 2, 3]) story.node(n).owns(n, `10.244.${n}.0/24`);
+    story.node(4).owns(4, '10.99.0.0/24', '0.0.0.0/0').owns(5, '10.244.5.0/24');
+    story.node(6, { addresses: { 6: ip('fd00::6') } }).owns(6, '10.244.6.0/24');
+    story
+      .node(7)
+      .owns(7, '10.244.7.0/24')
+      .facts.setPools([], [prefix('10.244.7.0/24')]);
+    expect(story.wanted).toEqual(['10.244.1.0/24 via 192.168.1.11', '10.244.3.0/24 via 192.168.1.13, draining']);
+    expect(story.reasons).toEqual([
+      '0.0.0.0/0 of n4: it is larger than the prefixes in `within`',
+      '10.244.2.0/24 of n2: its node is excluded',
+      '10.244.5.0/24 of n5: its node is not known',
+      '10.244.6.0/24 of n6: its node has no IPv4 address',
+      '10.244.7.0/24 of n7: its pool 10.244.7.0/24 has disableBGPExport',
+      '10.99.0.0/24 of n4: it is outside of `within`',
     ]);
-    expect(result.leftOut.length).toBe(4);
   });
 
-  test('two owners of one prefix: every announcer chooses the same, whatever the order', () => {
-    const facts = [owned(1, 'b'), owned(1, 'a')];
-    const one = wantedAnnouncements(facts, options).announcements;
-    const two = wantedAnnouncements(facts.toReversed(), options).announcements;
-    expect(one.get(prefix('10.244.1.0/24'))?.node).toBe('a');
-    expect(two).toEqual(one);
+  test('two owners of one prefix: every announcer chooses the same, whatever came first; the other takes over', () => {
+    for (const order of [
+      [1, 2],
+      [2, 1],
+    ]) {
+      const story = new Story();
+      for (const n of order) story.node(n).owns(n, '10.244.1.0/24');
+      expect(story.wanted).toEqual(['10.244.1.0/24 via 192.168.1.11']);
+      expect(story.reasons).toEqual(['10.244.1.0/24 of n2: n1 owns the same prefix']);
+      expect(story.owns(1).wanted).toEqual(['10.244.1.0/24 via 192.168.1.12']);
+      expect(story.owns(2).wanted).toEqual([]);
+      expect(story.reasons).toEqual([]);
+    }
+  });
+
+  test('not ready, cordoned, draining, silent: each as the rules say; the agent’s word is worth more than the source’s', () => {
+    const story = new Story();
+    story.node(1, { ready: false }).owns(1, '10.244.1.0/24');
+    story.node(2, { cordoned: true }).owns(2, '10.244.2.0/24');
+    story.node(3, { draining: true, ready: true }).owns(3, '10.244.3.0/24');
+    story.node(4).owns(4, '10.244.4.0/24');
+    const usual = ['10.244.2.0/24 via 192.168.1.12, draining', '10.244.3.0/24 via 192.168.1.13, draining'];
+    expect(story.wanted).toEqual([...usual, '10.244.4.0/24 via 192.168.1.14']);
+    expect(story.reasons).toEqual(['10.244.1.0/24 of n1: its node is not ready']);
+    story.facts.status('a', parseStatus('n1', '{"ready":true,"addresses":[]}'));
+    story.facts.status(
+      'b',
+      parseStatus('other', '{"ready":false,"addresses":[{"family":4,"address":"192.168.1.14"}]}'),
+    );
+    expect(story.wanted).toEqual(['10.244.1.0/24 via 192.168.1.11', ...usual]);
+    story.facts.status('b', undefined);
+    story.facts.status('a', parseStatus('n1', 'nonsense'));
+    expect(story.wanted).toEqual([...usual, '10.244.4.0/24 via 192.168.1.14']);
+    const silent = new Story({ withoutStatus: 'exclude' }).node(1).owns(1, '10.244.1.0/24');
+    expect(silent.wanted).toEqual([]);
+    expect(silent.node(1, { ready: true }).wanted).toHaveLength(1);
+  });
+
+  test('a change concerns what it is about, and nothing else', () => {
+    const story = new Story();
+    for (const n of [1, 2, 3]) story.node(n).owns(n, `10.244.${n}.0/24`, `10.244.${n + 10}.0/24`);
+    expect(story.plan.refresh().size).toBe(6);
+    expect(story.plan.refresh().size).toBe(0);
+    story.node(2, { addresses: { 4: ip('192.168.1.99') } });
+    expect([...story.plan.refresh()].sort()).toEqual([prefix('10.244.12.0/24'), prefix('10.244.2.0/24')]);
+    story.node(2, { addresses: { 4: ip('192.168.1.99') }, labels: { new: 'label' } });
+    expect(story.plan.refresh().size).toBe(0);
+  });
+});
+
+describe('aggregates', () => {
+  const gateways = new Map([
+    ['a', [ip('192.168.1.1')]],
+    ['b', [ip('192.168.2.1')]],
+  ]);
+  const byRack: Partial<AnnounceOptions> = { aggregate: [{ to: 'rack', label: 'rack', nextHops: gateways }] };
+
+  test('prefixes are joined to the fewest that hold the same', () => {
+    const joined = (...list: string[]) => joinPrefixes(list.map((p) => prefix(p))) as string[];
+    expect(joined('10.0.0.0/26', '10.0.0.64/26', '10.0.0.128/25', '10.0.1.0/24', '10.0.3.0/24').sort()).toEqual([
+      '10.0.0.0/23',
+      '10.0.3.0/24',
+    ]);
+    expect(joined('10.0.0.64/26', '10.0.0.128/26', '10.0.0.70/32').sort()).toEqual(['10.0.0.128/26', '10.0.0.64/26']);
+    expect(joined('fd00::/65', 'fd00::8000:0:0:0/65')).toEqual(['fd00::/64']);
+    expect(joined('0.0.0.0/1', '128.0.0.0/1')).toEqual(['0.0.0.0/0']);
+    expect(joined()).toEqual([]);
+  });
+
+  test('to the pool: one route as long as anything in it is owned', () => {
+    const story = new Story({ aggregate: [{ to: 'pool', nextHops: [ip('192.168.1.1')] }] });
+    story.node(1).owns(1, '10.244.1.0/24');
+    const pool = '10.244.0.0/16 via 192.168.1.1, pool';
+    expect(story.wanted).toEqual([pool, '10.244.1.0/24 via 192.168.1.11, covered']);
+    expect(story.owns(1).wanted).toEqual([]);
+    expect(story.owns(1, '10.244.9.0/24').wanted).toContain(pool);
+  });
+
+  test('per rack: a pool that is one rack’s alone is announced whole; then only what the rack has of it', () => {
+    const story = new Story(byRack);
+    story.node(1).node(2).owns(1, '10.244.2.0/24').owns(2, '10.244.3.0/24', '10.244.5.0/24');
+    expect(story.wanted).toEqual([
+      '10.244.0.0/16 via 192.168.1.1, rack a',
+      '10.244.2.0/24 via 192.168.1.11, covered',
+      '10.244.3.0/24 via 192.168.1.12, covered',
+      '10.244.5.0/24 via 192.168.1.12, covered',
+    ]);
+    story.node(3, {}, 'b').owns(3, '10.244.4.0/24');
+    const shared = [
+      '10.244.2.0/23 via 192.168.1.1, rack a',
+      '10.244.2.0/24 via 192.168.1.11, covered',
+      '10.244.3.0/24 via 192.168.1.12, covered',
+      '10.244.4.0/24 via 192.168.2.13',
+      '10.244.5.0/24 via 192.168.1.12',
+    ];
+    expect(story.wanted).toEqual(shared);
+    // a pool of its own for the other rack: what lies inside is not the first rack's concern any more
+    story.facts.setPools([prefix('10.244.4.0/24')], []);
+    story.owns(3, '10.244.4.0/26');
+    expect(story.wanted).toEqual(
+      [
+        '10.244.0.0/16 via 192.168.1.1, rack a',
+        ...shared.slice(1, 3),
+        '10.244.4.0/24 via 192.168.2.1, rack b',
+        '10.244.4.0/26 via 192.168.2.13, covered',
+        '10.244.5.0/24 via 192.168.1.12, covered',
+      ].sort(),
+    );
+    expect(story.owns(3).wanted).not.toContain('10.244.4.0/24 via 192.168.2.1, rack b');
+  });
+
+  test('a rack that no gateway is named for keeps its routes', () => {
+    const story = new Story(byRack).node(1, { labels: { rack: 'c' } }).owns(1, '10.244.2.0/24', '10.244.3.0/24');
+    expect(story.wanted).toHaveLength(2);
+  });
+
+  test('whatever happens in whatever order, the outcome is that of starting anew', () => {
+    let seed = 7;
+    const random = (n: number) => (seed = (seed * 1103515245 + 12345) % 2 ** 31) % n;
+    const story = new Story(byRack);
+    const state = new Map<number, { rack: string; prefixes: string[] }>();
+    const put = (to: Story, n: number) => {
+      const { rack, prefixes } = state.get(n)!;
+      to.node(n, {}, rack).owns(n, ...prefixes);
+    };
+    for (let step = 0; step < 400; step++) {
+      const n = random(6);
+      const prefixes = Array.from({ length: random(5) }, () => `10.244.${random(16)}.0/24`);
+      state.set(n, { rack: random(3) === 0 ? 'b' : 'a', prefixes: [...new Set(prefixes)] });
+      put(story, n);
+      if (random(3) === 0) story.plan.refresh();
+      if (step % 10 !== 0) continue;
+      const fresh = new Story(byRack);
+      for (const known of [...state.keys()].sort()) put(fresh, known);
+      expect(story.wanted).toEqual(fresh.wanted);
+    }
   });
 });
 
 describe('guard', () => {
-  test('a few withdrawals pass, many are held, confirmation lets them go, news always pass', () => {
-    const announced = announcements(1, 2, 3, 4, 5, 6, 7, 8, 9, 10);
-    expect(guardChanges(announced, announcements(1, 2, 3, 4, 5, 6, 7), guard).withdraw.length).toBe(3);
-    const decision = guardChanges(announced, announcements(1, 2, 11), guard);
-    expect(decision.withdraw).toEqual([]);
-    expect(decision.held.length).toBe(8);
-    expect(decision.announce.map(([p]) => p)).toEqual([prefix('10.244.11.0/24')]);
-    expect(guardChanges(announced, announcements(), guard).held.length).toBe(10);
-    expect(guardChanges(announced, announcements(), guard, true).withdraw.length).toBe(10);
+  const limits = { minimumReady: 1, maxWithdrawPercent: 30, alwaysWithdraw: 2, windowMs: 60_000 };
+
+  test('a few withdrawals pass, many do not; a small cluster may lose its nodes', () => {
+    const guard = new Guard();
+    expect(guard.allows(10, 3, limits, 0)).toBe(true);
+    expect(guard.allows(10, 4, limits, 0)).toBe(false);
+    expect(guard.allows(2, 2, limits, 0)).toBe(true);
   });
 
-  test('a small cluster may lose its nodes', () => {
-    expect(guardChanges(announcements(1, 2), announcements(), guard)).toMatchObject({ held: [] });
+  test('many one by one are many; later they are few again', () => {
+    const guard = new Guard();
+    let announced = 10;
+    const lose = (now: number) => {
+      if (!guard.allows(announced, 1, limits, now)) return false;
+      guard.withdrawn(1, now);
+      announced--;
+      return true;
+    };
+    expect([1, 2, 3, 4].map((n) => lose(n * 100))).toEqual([true, true, true, false]);
+    expect(lose(59_000)).toBe(false);
+    expect(lose(60_500)).toBe(true);
+  });
+});
+
+describe('configuration', () => {
+  const base = 'announce: { within: [10.244.0.0/16] }\n';
+  const problems = (text: string) => {
+    const parsed = parseGatewayConfig(text);
+    return parsed.ok ? [] : parsed.error;
+  };
+
+  test('gateways become neighbours that take nothing in and keep the node as next hop', () => {
+    const parsed = parseGatewayConfig(`${base}
+gateways:
+  - { name: gw1, address: 192.168.1.1, as: 65001, segment: [192.168.1.0/24], communities: ['64512:1'], med: 5, multihop: 3 }
+bgp: { routerId: 10.0.0.1, as: 64512, neighbors: [{ address: 10.0.0.2, as: internal }] }
+`);
+    if (!parsed.ok) throw new Error(parsed.error.join('\n'));
+    const [gateway, other] = parsed.value.bgp.neighbors;
+    expect(gateway).toMatchObject({
+      ...{ name: 'gw1', remoteAs: 65001, multihop: 3 },
+      families: { 4: { import: 'reject', export: 'gateway gw1', nextHop: 'unchanged' } },
+    });
+    expect(Object.keys(gateway!.families)).toEqual(['4']);
+    expect(other!.families[4]).toMatchObject({ import: 'reject' });
+    const policy = parsed.value.bgp.policies.find(({ name }) => name === 'gateway gw1');
+    expect(policy).toMatchObject({
+      terms: [
+        { match: { nextHop: ['192.168.1.1/32' as Prefix] }, then: 'reject' },
+        { match: { nextHop: ['192.168.1.0/24' as Prefix] }, set: { addCommunities: ['64512:1'], med: 5 } },
+        { then: 'reject' },
+      ],
+    });
   });
 
-  test('an owner that moves is a change, not a withdrawal', () => {
-    const moved = wantedAnnouncements([{ ...owned(1), nextHop: ip('192.168.1.77') }], options).announcements;
-    expect(guardChanges(announcements(1), moved, guard)).toMatchObject({ withdraw: [], held: [] });
-    expect(guardChanges(announcements(1), moved, guard).announce.length).toBe(1);
+  test('mistakes are named where they are', () => {
+    const bgp = 'bgp: { routerId: 10.0.0.1, as: 64512 }\n';
+    expect(problems('announce: { within: [10.244.0.1/16] }\n' + bgp)[0]).toContain('announce.within.0');
+    expect(problems(`${base}gateways: [{ name: a, address: 10.0.0.2 }]\n${bgp}`)[0]).toContain('gateways[0]');
+    const own = 'bgp: { routerId: 10.0.0.1, as: 1, neighbors: [{ address: 10.0.0.3 }] }';
+    expect(problems(`${base}gateways: [{ name: a, address: 10.0.0.2, as: 2 }]\n${own}`)[0]).toContain(
+      'bgp.neighbors[0]',
+    );
+    expect(problems(`${base}bgp: { routerId: 10.0.0.1, as: 1, fib: kernel }`)).toEqual([
+      'bgp.fib: an announcer writes no routes; leave it out',
+    ]);
   });
 });

@@ -1,10 +1,16 @@
 /**
  * The gateway announcer: ownership from the datastore, by BGP to the gateways, so that the hosts need no session with them.
- * `announce.ts` and `guard.ts` decide and are pure; `announcer.ts` wires them to the datastore and a speaker.
+ *
+ *     sources/ ─► facts ─► plan (announce, aggregate) ─► guard ─► speaker
+ *
+ * `facts.ts` is what the sources say, `announce.ts` and `aggregate.ts` decide what is made of it, `plan.ts` keeps that up
+ * to date, `guard.ts` holds back what would be too much at once: all pure. `announcer.ts` wires them to a speaker.
  */
-export * from './announce.ts';
+export type { AggregateRule } from './aggregate.ts';
+export type { AnnounceOptions, Announcement, LeftOut } from './announce.ts';
 export * from './announcer.ts';
 export * from './config.ts';
 export * from './control.ts';
-export * from './guard.ts';
+export { CORDON_MARK, DRAIN_MARK } from './facts.ts';
+export { openSources } from './open.ts';
 export * from './peer-config.ts';

@@ -159,6 +159,8 @@ describe.skipIf(!here)('gateway announcer', () => {
   });
 
   test('one announcer is killed: no route moves', async () => {
+    const state = Bun.file(join(directory, 'a1.state'));
+    await until('a1 wrote down what it announces', async () => (await state.text()).split('\n').length === 7);
     await until('a2 is up', async () => (await status('a2'))?.gateways.every((g) => g.state === 'Established'), 20_000);
     const monitors = Object.keys(gateways).map((gateway) => {
       const daemon = new Daemon(`mon-${gateway}`, lan.namespaces.name(gateway));

@@ -2,7 +2,7 @@
  * A node's default gateways, from the routes its kernel has: what `peerIP: gateway` stands for. Pure; the caller leaves
  * out the routes that BGP itself put there, or a default route learned from a gateway would choose the gateway.
  */
-import { familyOf, prefixLength } from '../../net/mod.ts';
+import { familyOf, isLinkLocal, prefixLength } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 
 /** By family; several where the default route has several next hops (a host on two top-of-rack switches). */
@@ -45,5 +45,3 @@ export function gatewaysOf(routes: Iterable<KernelRoute>, before: Gateways = noG
   };
   return { 4: of(4), 6: of(6) };
 }
-
-const isLinkLocal = (address: IpAddress): boolean => /^(fe[89ab]|169\.254\.)/.test(address);

@@ -5,9 +5,8 @@
  */
 import type { Update } from '../../datastore/mod.ts';
 import type { IpAddress, Prefix } from '../../net/mod.ts';
-import { addressOf } from './block.ts';
-import { seeBlock } from './cache.ts';
-import type { SeenBlock } from './cache.ts';
+import { addressOf, decodeBlock } from './block.ts';
+import type { Block } from './block.ts';
 import { parseAffinityKey, parseBlockKey } from './keys.ts';
 import { decodeAffinity } from './records.ts';
 
@@ -20,8 +19,15 @@ export interface Borrowed {
 }
 export type OwnershipEvent = { readonly type: 'block'; readonly cidr: Prefix } | { readonly type: 'inSync' | 'stale' };
 
+/** What is kept of a block: a few words, where the block itself is some kilobytes. There may be 20,000 of them. */
+interface Digest {
+  readonly affinity: string | undefined;
+  /** Ordinals in use, by the node they are with. */
+  readonly users: ReadonlyMap<string, readonly number[]>;
+}
+
 export class Ownership {
-  private readonly blocks = new Map<Prefix, SeenBlock>();
+  private readonly blocks = new Map<Prefix, Digest>();
   /** Confirmed claims: block → nodes. More than one only while a claim moves. */
   private readonly claims = new Map<Prefix, Set<string>>();
   private readonly listeners = new Set<(event: OwnershipEvent) => void>();
@@ -55,7 +61,7 @@ export class Ownership {
   ownerOf(cidr: Prefix): string | undefined {
     const claims = this.claims.get(cidr);
     if (!claims) return undefined;
-    const block = this.blocks.get(cidr)?.block;
+    const block = this.blocks.get(cidr);
     if (!block) return claims.size === 1 ? [...claims][0] : undefined;
     const node = block.affinity?.startsWith('host:') ? block.affinity.slice('host:'.length) : undefined;
     return node !== undefined && claims.has(node) ? node : undefined;
@@ -71,14 +77,11 @@ export class Ownership {
 
   /** Addresses of a block that are with another node than the block's. */
   borrowed(cidr: Prefix): readonly Borrowed[] {
-    const block = this.blocks.get(cidr)?.block;
-    if (!block) return [];
     const owner = this.ownerOf(cidr);
     const out: Borrowed[] = [];
-    for (const [ordinal, index] of block.allocations.entries()) {
-      if (index === null) continue;
-      const node = block.attributes[index]!.secondary['node'];
-      if (node !== undefined && node !== '' && node !== owner) out.push({ address: addressOf(block, ordinal), node });
+    for (const [node, ordinals] of this.blocks.get(cidr)?.users ?? []) {
+      if (node === owner) continue;
+      for (const ordinal of ordinals) out.push({ address: addressOf({ cidr }, ordinal), node });
     }
     return out;
   }
@@ -88,13 +91,13 @@ export class Ownership {
     return this.blocks.keys();
   }
 
-  private take(key: string, kv: Parameters<typeof seeBlock>[0]): void {
+  private take(key: string, kv: { readonly value: string } | undefined): void {
     const cidr = parseBlockKey(key);
     if (cidr !== undefined) {
-      const seen = seeBlock(kv);
+      const block = kv && decodeBlock(kv.value);
       // a broken block keeps its last good form: its addresses are still in use
-      if (kv && !seen.block) return;
-      if (kv) this.blocks.set(cidr, seen);
+      if (block?.ok === false) return;
+      if (block) this.blocks.set(cidr, digestOf(block.value));
       else this.blocks.delete(cidr);
       this.tell({ type: 'block', cidr });
       return;
@@ -113,4 +116,19 @@ export class Ownership {
   private tell(event: OwnershipEvent): void {
     for (const listener of this.listeners) listener(event);
   }
+}
+
+const nobody: Digest['users'] = new Map();
+
+function digestOf({ affinity, allocations, attributes }: Block): Digest {
+  let users: Map<string, number[]> | undefined;
+  for (const [ordinal, index] of allocations.entries()) {
+    const node = index === null ? undefined : attributes[index]!.secondary['node'];
+    if (node === undefined || node === '') continue;
+    users ??= new Map();
+    const ordinals = users.get(node);
+    if (ordinals) ordinals.push(ordinal);
+    else users.set(node, [ordinal]);
+  }
+  return { affinity, users: users ?? nobody };
 }

@@ -1,0 +1,162 @@
+/**
+ * What the datastore says, as facts: which node claims which prefix, and what is known of each node. Every change marks
+ * the prefixes it may concern, so that one lease that changes costs one decision and not twenty thousand. Pure.
+ */
+import type { Family, IpAddress, Prefix } from '../net/mod.ts';
+
+export interface Claim {
+  readonly prefix: Prefix;
+  /** The node as the source names it: Calico's or Kubernetes' node name, Flannel's public address. */
+  readonly node: string;
+}
+
+export interface NodeFacts {
+  readonly addresses: Readonly<Partial<Record<Family, IpAddress>>>;
+  readonly labels: Readonly<Record<string, string>>;
+  /** No new pods are to go there. */
+  readonly cordoned: boolean;
+  /** It is about to go. */
+  readonly draining: boolean;
+  /** undefined where the source does not say. */
+  readonly ready: boolean | undefined;
+}
+
+/** What a node's agent says of itself. */
+export interface AgentStatus {
+  /** The node by all its names and addresses: sources do not agree on which one is the node's name. */
+  readonly names: readonly string[];
+  readonly ready: boolean;
+}
+
+/** Labels or annotations of a Node that take it out of service by hand; any value but `false`. */
+export const CORDON_MARK = 'godwit.io/cordoned';
+export const DRAIN_MARK = 'godwit.io/drain';
+
+export class FactTable {
+  private readonly claimsByKey = new Map<string, readonly Claim[]>();
+  private readonly claimsByPrefix = new Map<Prefix, readonly Claim[]>();
+  private readonly prefixesByNode = new Map<string, Set<Prefix>>();
+  private readonly nodes = new Map<string, NodeFacts>();
+  private readonly nodeByAddress = new Map<string, string>();
+  private readonly statuses = new Map<string, AgentStatus>();
+  private readonly readiness = new Map<string, boolean>();
+  private withheld: readonly Prefix[] = [];
+  private known: readonly Prefix[] = [];
+  private dirty = new Set<Prefix>();
+
+  /** All that `key` of the datastore says, in place of what it said before. */
+  claim(key: string, claims: readonly Claim[]): void {
+    const before = this.claimsByKey.get(key) ?? [];
+    if (sameClaims(before, claims)) return;
+    for (const claim of before) this.remove(claim);
+    for (const claim of claims) this.add(claim);
+    if (claims.length > 0) this.claimsByKey.set(key, claims);
+    else this.claimsByKey.delete(key);
+  }
+
+  node(name: string, facts: NodeFacts | undefined): void {
+    const before = this.nodes.get(name);
+    if (Bun.deepEquals(before, facts)) return;
+    for (const address of Object.values(before?.addresses ?? {})) {
+      if (this.nodeByAddress.get(address) === name) this.nodeByAddress.delete(address);
+    }
+    if (facts) this.nodes.set(name, facts);
+    else this.nodes.delete(name);
+    for (const address of Object.values(facts?.addresses ?? {})) this.nodeByAddress.set(address, name);
+    this.touchNode(name);
+  }
+
+  /** The agent's word, in place of what `key` said before. */
+  status(key: string, status: AgentStatus | undefined): void {
+    const before = this.statuses.get(key);
+    if (Bun.deepEquals(before, status)) return;
+    for (const name of before?.names ?? []) this.readiness.delete(name);
+    if (status) this.statuses.set(key, status);
+    else this.statuses.delete(key);
+    for (const name of status?.names ?? []) this.readiness.set(name, status!.ready);
+    for (const name of new Set([...(before?.names ?? []), ...(status?.names ?? [])])) {
+      this.touchNode(this.nodeByAddress.get(name) ?? name);
+    }
+  }
+
+  /** The pools there are, and those whose prefixes are not for the outside. */
+  setPools(pools: readonly Prefix[], withheld: readonly Prefix[]): void {
+    this.known = pools;
+    if (Bun.deepEquals(this.withheld, withheld)) return;
+    this.withheld = withheld;
+    this.touchAll();
+  }
+
+  /** Empty where the source has no pools. */
+  get pools(): readonly Prefix[] {
+    return this.known;
+  }
+
+  /** Everything is to be decided anew: the rules have changed. */
+  touchAll(): void {
+    for (const prefix of this.claimsByPrefix.keys()) this.dirty.add(prefix);
+  }
+
+  /** The prefixes that may have changed since the last time. */
+  takeDirty(): ReadonlySet<Prefix> {
+    const { dirty } = this;
+    this.dirty = new Set();
+    return dirty;
+  }
+
+  /** Who claims the prefix, by name: every announcer settles a conflict in the same way. */
+  claimsOf(prefix: Prefix): readonly Claim[] {
+    const claims = this.claimsByPrefix.get(prefix) ?? [];
+    return claims.length < 2 ? claims : [...claims].sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0));
+  }
+
+  nodeOf(name: string): NodeFacts | undefined {
+    return this.nodes.get(name);
+  }
+
+  /** The agent's word, else the source's; undefined when nobody says anything. */
+  readyOf(name: string): boolean | undefined {
+    const facts = this.nodes.get(name);
+    const names = [name, ...Object.values(facts?.addresses ?? {})];
+    for (const known of names) {
+      const ready = this.readiness.get(known);
+      if (ready !== undefined) return ready;
+    }
+    return facts?.ready;
+  }
+
+  get withheldPools(): readonly Prefix[] {
+    return this.withheld;
+  }
+
+  private add(claim: Claim): void {
+    this.claimsByPrefix.set(claim.prefix, [...(this.claimsByPrefix.get(claim.prefix) ?? []), claim]);
+    const prefixes = this.prefixesByNode.get(claim.node);
+    if (prefixes) prefixes.add(claim.prefix);
+    else this.prefixesByNode.set(claim.node, new Set([claim.prefix]));
+    this.dirty.add(claim.prefix);
+  }
+
+  private remove(claim: Claim): void {
+    const rest = (this.claimsByPrefix.get(claim.prefix) ?? []).filter((other) => other !== claim);
+    if (rest.length > 0) this.claimsByPrefix.set(claim.prefix, rest);
+    else this.claimsByPrefix.delete(claim.prefix);
+    if (!rest.some(({ node }) => node === claim.node)) {
+      const prefixes = this.prefixesByNode.get(claim.node);
+      prefixes?.delete(claim.prefix);
+      if (prefixes?.size === 0) this.prefixesByNode.delete(claim.node);
+    }
+    this.dirty.add(claim.prefix);
+  }
+
+  private touchNode(name: string): void {
+    for (const prefix of this.prefixesByNode.get(name) ?? []) this.dirty.add(prefix);
+  }
+}
+
+const sameClaims = (a: readonly Claim[], b: readonly Claim[]): boolean =>
+  a.length === b.length && a.every((claim, i) => claim.prefix === b[i]!.prefix && claim.node === b[i]!.node);
+
+/** Whether a Node carries one of the marks, as a label or an annotation. */
+export const isMarked = (mark: string, ...maps: readonly Readonly<Record<string, string>>[]): boolean =>
+  maps.some((map) => map[mark] !== undefined && map[mark] !== 'false');

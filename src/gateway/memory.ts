@@ -1,0 +1,83 @@
+/**
+ * What was announced, kept in a file over a restart, so that a first list that lost most of it is noticed. Written after
+ * the gateways were told, and at most once in a while: a crash in between costs the guard the newest news, nothing else.
+ */
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { messageOf } from '../base/mod.ts';
+import type { Clock, Logger } from '../base/mod.ts';
+import { parseAddress, parsePrefix } from '../net/mod.ts';
+import type { Prefix } from '../net/mod.ts';
+import type { Announcement, Announcements } from './announce.ts';
+
+/** A bunch of changes is written once it is over, and bunches not more often than that. */
+const SOON_MS = 50;
+const WRITE_EVERY_MS = 1000;
+
+export class Memory {
+  private readonly clock: Clock;
+  private readonly log: Logger;
+  private file: string | undefined;
+  private timer: Disposable | undefined;
+  private writtenAt = -Infinity;
+
+  constructor(file: string | undefined, clock: Clock, log: Logger) {
+    this.file = file;
+    this.clock = clock;
+    this.log = log;
+  }
+
+  use(file: string | undefined): void {
+    this.file = file;
+  }
+
+  /** Empty in the first life. */
+  recall(): Map<Prefix, Announcement> {
+    const recalled = new Map<Prefix, Announcement>();
+    if (this.file === undefined) return recalled;
+    let text: string;
+    try {
+      text = readFileSync(this.file, 'utf8');
+    } catch {
+      return recalled;
+    }
+    for (const line of text.split('\n')) {
+      const [prefixText, addressText, kind, ...node] = line.split(' ');
+      const prefix = parsePrefix(prefixText ?? '');
+      const nextHop = parseAddress(addressText ?? '');
+      if (prefix === undefined || nextHop === undefined || kind === undefined) continue;
+      const aggregate = kind === 'aggregate';
+      recalled.set(prefix, { nextHop, node: node.join(' '), draining: false, aggregate, covered: false });
+    }
+    return recalled;
+  }
+
+  /** `announced` is what will be written, as it is by then. */
+  changed(announced: Announcements): void {
+    const next = Math.max(SOON_MS, this.writtenAt + WRITE_EVERY_MS - this.clock.now());
+    this.timer ??= this.clock.after(next, () => this.write(announced));
+  }
+
+  /** Writes now what waits to be written. */
+  flush(announced: Announcements): void {
+    if (this.timer) this.write(announced);
+  }
+
+  private write(announced: Announcements): void {
+    this.timer?.[Symbol.dispose]();
+    this.timer = undefined;
+    this.writtenAt = this.clock.now();
+    if (this.file === undefined) return;
+    let text = '';
+    for (const [prefix, { nextHop, node, aggregate }] of announced) {
+      text += `${prefix} ${nextHop} ${aggregate ? 'aggregate' : 'node'} ${node}\n`;
+    }
+    try {
+      mkdirSync(dirname(this.file), { recursive: true });
+      writeFileSync(`${this.file}.new`, text);
+      renameSync(`${this.file}.new`, this.file);
+    } catch (error) {
+      this.log.warn({ file: this.file, error: messageOf(error) }, 'what is announced cannot be remembered');
+    }
+  }
+}

@@ -1,0 +1,5 @@
+/** Where ownership is read. */
+export { CalicoSource } from './calico.ts';
+export { FlannelSource } from './flannel.ts';
+export type { Source } from './source.ts';
+export { StatusSource } from './status.ts';
