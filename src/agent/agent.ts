@@ -1,43 +1,37 @@
 /**
- * The node agent: wiring. Knowledge comes in from two sides (the datastore's network, the kernel's interfaces), becomes one
- * plan, and the plan is handed to the writers of kernel state, each of which keeps its own part true against everybody
- * else. Nothing here writes to the kernel itself, and nothing is taken back when the agent ends: pods go on without it.
+ * The node agent: a shell around one or two networks. It has what is there once on a node (the kernel, the caretaker of
+ * its settings, the one writer of routes, the pods' server, this node's addresses) and tells the networks what it sees;
+ * they tell the writers what they want. Nothing here writes to the kernel itself, and nothing is taken back when the
+ * agent ends: pods go on without it.
  */
 import { readFileSync } from 'node:fs';
-import { err, GodwitError, ok, printable, sleep, systemClock, Wakeup } from '../base/mod.ts';
+import { err, sleep, systemClock, Wakeup } from '../base/mod.ts';
 import type { Clock, Logger, Result } from '../base/mod.ts';
-import { BridgePart, Caretaker, MasqueradePart, RouteReconciler, SysctlPart } from '../dataplane/mod.ts';
+import { Caretaker, RouteReconciler, SysctlPart } from '../dataplane/mod.ts';
+import type { SysctlWish } from '../dataplane/mod.ts';
 import { openDatastore } from '../datastore/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
 import type { BridgeNetwork } from '../desired/mod.ts';
-import { followNetwork, readSubnetEnv } from '../ipam/mod.ts';
-import type { SubnetLease } from '../ipam/mod.ts';
 import { isLinkLocal } from '../net/mod.ts';
 import type { KernelEvent } from '../netlink/mod.ts';
 import { KernelError } from '../sys/mod.ts';
 import type { NetworkNamespace } from '../sys/mod.ts';
 import { ADDRESS_GRACE_MS, followAddress } from './address.ts';
 import type { AddressState } from './address.ts';
-import type { AgentConfig } from './config.ts';
-import type { HostSnapshot, NodeAddress } from './detect.ts';
+import type { AgentConfig, NetworkKind } from './config.ts';
+import type { HostSnapshot } from './detect.ts';
 import { serveAddress, serveSocket } from './http.ts';
 import { openNodeKernel } from './kernel.ts';
 import type { NodeKernel } from './kernel.ts';
-import { LeaseKeeper } from './lease-keeper.ts';
 import { lockNode } from './lock.ts';
 import { methodFor } from './method.ts';
-import { Ownership } from './ownership.ts';
-import { BACKEND, planNode } from './plan.ts';
-import type { NodePlan } from './plan.ts';
-import { readinessOf, statusOf } from './report.ts';
-import { SubnetFilePart } from './subnet-file.ts';
+import type { AgentNetwork, NetworkContext, NodeView } from './network.ts';
+import { reportOf, statusOf } from './report.ts';
 import { createPodServer } from './pods.ts';
 import type { PodServer } from './pods.ts';
 import type { NodeStatus, Readiness } from '../status/mod.ts';
 
-/** The producer of lease routes, as the route reconciler knows it. */
-const LEASES = 'leases';
-/** Leases come in bunches: this long is waited for the rest of a bunch, milliseconds. */
+/** News come in bunches: this long is waited for the rest of a bunch, milliseconds. */
 const GATHER_MS = 2;
 /** After a plan, no other for this many times its duration. */
 const PLAN_PAUSE = 3;
@@ -57,22 +51,16 @@ export class Agent {
   readonly config: AgentConfig;
   readonly log: Logger;
   readonly clock: Clock;
-  readonly ownership = new Ownership();
   readonly caretaker: Caretaker;
   readonly routes: RouteReconciler;
-  readonly masquerade: MasqueradePart;
   readonly pods: PodServer;
   readonly startedAt: number;
-  /** What the plan is made from, and the plan; for the report. */
   readonly addresses = new Map<4 | 6, AddressState>();
-  plan: NodePlan | undefined;
-  leases: LeaseKeeper | undefined;
-  /** Whether the routes of all other nodes were in place once. */
-  routedOnce = false;
+  /** Made when the agent runs; what one kind needs is not loaded for the other. */
+  networks: readonly AgentNetwork[] = [];
   private readonly kernel: NodeKernel;
-  private readonly bridge: BridgePart;
   private readonly sysctls: SysctlPart;
-  private readonly subnetFile: SubnetFilePart;
+  private readonly sysctlWishes = new Map<NetworkKind, readonly SysctlWish[]>();
   private readonly openStore: (() => Promise<Datastore>) | undefined;
   private readonly wakeup = new Wakeup();
   /** The last look at the host, and whether something was told since. */
@@ -91,14 +79,10 @@ export class Agent {
     this.kernel = openNodeKernel(options.namespace);
     this.caretaker = new Caretaker({ log, clock: this.clock, refreshMs });
     this.sysctls = new SysctlPart(this.kernel.sysctls);
-    this.bridge = new BridgePart(this.kernel.netlink);
-    this.masquerade = new MasqueradePart(() => this.kernel.nft());
-    this.subnetFile = new SubnetFilePart(config.subnetFile);
-    for (const part of [this.sysctls, this.bridge, this.masquerade, this.subnetFile]) this.caretaker.add(part);
+    this.caretaker.add(this.sysctls);
     this.routes = new RouteReconciler({
       ...{ kernel: this.kernel.routes, protocol: config.routeProtocol, log, clock: this.clock, refreshMs },
     });
-    this.routes.expect(LEASES);
     this.pods = createPodServer({
       ...{ config, log, clock: this.clock },
       network: () => this.podNetwork(),
@@ -107,28 +91,21 @@ export class Agent {
     });
   }
 
-  /** Runs until aborted; leaves kernel, lease and pods as they are. Throws GodwitError when this node has an agent. */
+  /** Runs until aborted; leaves kernel, datastore and pods as they are. Throws GodwitError when this node has an agent. */
   async run(signal: AbortSignal): Promise<void> {
     using _kernel = this.kernel;
     using _lock = this.kernel.inside(() => lockNode(this.config.runDir));
     using _socket = serveSocket(this);
+    this.networks = await this.loadNetworks();
     await using store = await this.open();
-    this.leases = new LeaseKeeper({
-      ...{ store, log: this.log, networkPrefix: this.config.etcdPrefix },
-      previous: readSubnetEnv(this.config.subnetFile),
-      renewMarginMinutes: this.config.leaseRenewMinutes,
-      onChange: () => this.wakeup.notify(),
-    });
     using _events = this.kernel.watch((event) => this.onKernelEvent(event));
     using _forwarding = this.kernel.watchForwarding(() => this.caretaker.notify());
     using _tables = this.watchTables();
-    using _passes = this.routes.onPass(() => this.onRoutes());
     const failed = new AbortController();
     const until = AbortSignal.any([signal, failed.signal]);
     const parts: Record<string, Promise<void>> = {
       planning: this.planning(until),
-      datastore: this.following(store, until),
-      lease: this.leases.run(until),
+      ...Object.fromEntries(this.networks.map((network) => [network.kind, network.run(store, until)])),
       caretaker: this.caretaker.run(until),
       routes: this.kernel.inside(() => this.routes.run(until)),
       pods: this.kernel.inside(() => this.pods.run(until)),
@@ -147,25 +124,18 @@ export class Agent {
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
 
-  /** What is wanted and not there, as text; the sections of a dry run. Reads kernel and datastore, writes nothing. */
+  /** What is wanted and not there, as text; the lines of a dry run. Reads kernel and datastore, writes nothing. */
   async dryRun(signal: AbortSignal): Promise<readonly string[]> {
     using _kernel = this.kernel;
+    this.networks = await this.loadNetworks();
     await using store = await this.open();
     const { describeChanges } = await import('./dry-run.ts');
-    const stop = new AbortController();
-    for await (const update of followNetwork(store, AbortSignal.any([signal, stop.signal]), this.config.etcdPrefix)) {
-      this.ownership.apply(update);
-      if (update.type === 'inSync') break;
-      if (update.type !== 'stale') continue;
-      const hint = 'without it nobody can say what would be changed';
-      throw new GodwitError('datastore', `the datastore does not answer: ${update.reason}`, { hint });
-    }
-    stop.abort();
-    return describeChanges(this, this.lookAtHost(), readSubnetEnv(this.config.subnetFile));
+    return await describeChanges(this, store, this.viewOf(this.lookAtHost()), signal);
   }
 
   readiness(): Readiness {
-    return readinessOf(this);
+    const { ready, reasons, warnings } = reportOf(this);
+    return { ready, reasons, warnings };
   }
 
   status(): NodeStatus {
@@ -175,6 +145,30 @@ export class Agent {
   /** Runs a synchronous stretch in the node's namespace. */
   inside<T>(action: () => T): T {
     return this.kernel.inside(action);
+  }
+
+  /** In the order of the configuration. */
+  private loadNetworks(): Promise<AgentNetwork[]> {
+    const { config, log, clock, kernel, caretaker, routes } = this;
+    return Promise.all(
+      config.network.map(async (kind): Promise<AgentNetwork> => {
+        const context: NetworkContext = {
+          ...{ config, log, clock, kernel, caretaker, routes },
+          changed: () => this.wakeup.notify(),
+          wantSysctls: (wishes) => this.wantSysctls(kind, wishes),
+        };
+        if (kind === 'blocks') return new (await import('./blocks/mod.ts')).BlockNetwork(context);
+        return new (await import('./subnets/network.ts')).SubnetNetwork(context);
+      }),
+    );
+  }
+
+  private wantSysctls(kind: NetworkKind, wishes: readonly SysctlWish[]): void {
+    if (Bun.deepEquals(this.sysctlWishes.get(kind), wishes)) return;
+    this.sysctlWishes.set(kind, wishes);
+    const byName = new Map([...this.sysctlWishes.values()].flat().map((wish) => [wish.name, wish]));
+    this.sysctls.setDesired([...byName.values()]);
+    this.caretaker.notify();
   }
 
   private open(): Promise<Datastore> {
@@ -195,19 +189,6 @@ export class Agent {
       return this.kernel.watchNft(() => this.caretaker.notify());
     } catch {
       return undefined; // no netfilter: the masquerade part says so
-    }
-  }
-
-  /** The datastore's network, for ever. */
-  private async following(store: Datastore, signal: AbortSignal): Promise<void> {
-    for await (const update of followNetwork(store, signal, this.config.etcdPrefix)) {
-      if (update.type === 'stale' && this.ownership.stale === undefined) {
-        this.log.warn({ reason: printable(update.reason) }, 'the datastore is out of reach; everything stays as it is');
-      } else if (update.type === 'rejected') {
-        this.log.warn({ key: printable(update.key), reason: update.reason }, 'a key in the datastore cannot be used');
-      }
-      if (this.ownership.apply(update)) this.wakeup.notify();
-      this.leases?.observe(update);
     }
   }
 
@@ -239,19 +220,15 @@ export class Agent {
       this.hostChanged = true;
       return true;
     }
-    this.hostChanged = this.missingAddress();
-    const addresses = this.neededAddresses();
-    if (addresses) this.planWith(addresses, this.host);
+    const view = this.viewOf(this.host);
+    this.hostChanged = view.missingAddress;
+    for (const network of this.networks) network.replan(view);
     return this.hostChanged;
   }
 
-  /** One address for each family of the network, the IPv4 one first; undefined while one is not known. */
-  private neededAddresses(): NodeAddress[] | undefined {
-    const network = this.ownership.config;
-    if (!network) return undefined;
-    const families = FAMILIES.filter((family) => (family === 4 ? network.ipv4 : network.ipv6) !== undefined);
-    const addresses = families.flatMap((family) => this.addresses.get(family)?.current ?? []);
-    return addresses.length === families.length ? addresses : undefined;
+  private viewOf(host: HostSnapshot): NodeView {
+    const missingAddress = [...this.addresses.values()].some((state) => state.missingSince !== undefined);
+    return { host, addresses: this.addresses, missingAddress };
   }
 
   /** Reads interfaces and follows this node's addresses through them. */
@@ -270,53 +247,11 @@ export class Agent {
     return host;
   }
 
-  private missingAddress(): boolean {
-    return [...this.addresses.values()].some((state) => state.missingSince !== undefined);
-  }
-
-  /** For the dry run: the writers learn what is wanted, and none of them runs. */
-  preview(ownLease: SubnetLease | undefined, host: HostSnapshot): NodePlan | undefined {
-    const addresses = this.neededAddresses();
-    if (addresses) this.hand(ownLease, addresses, host);
-    return this.plan;
-  }
-
-  private planWith(addresses: readonly NodeAddress[], host: HostSnapshot): void {
-    const { ownership } = this;
-    const [first] = addresses;
-    this.leases?.setNode({
-      publicIp: ownership.config?.ipv4 ? first?.address : undefined,
-      publicIpv6: ownership.config?.ipv6 ? addresses.at(-1)?.address : undefined,
-      backendType: BACKEND,
-    });
-    // an address that is away for a moment takes no route with it
-    if (this.missingAddress() && this.plan) return;
-    this.hand(this.leases?.held?.lease, addresses, host);
-  }
-
-  /** Makes the plan and hands it to the writers. */
-  private hand(ownLease: SubnetLease | undefined, addresses: readonly NodeAddress[], host: HostSnapshot): void {
-    const { ownership, config } = this;
-    const plan = planNode({
-      ...{ ...config, network: ownership.config, leases: ownership.leases, addresses, host, ownLease },
-      before: this.plan,
-    });
-    const changed = !Bun.deepEquals(partsOf(this.plan), partsOf(plan));
-    this.plan = plan;
-    this.sysctls.setDesired(plan.sysctls);
-    this.bridge.setDesired(plan.bridge);
-    this.masquerade.setDesired(plan.masquerade);
-    this.subnetFile.setDesired(plan.subnetEnv);
-    if (changed) this.caretaker.invalidate();
-    if (!ownership.complete) return;
-    this.routes.setDesired(LEASES, plan.routes.routes);
-    this.routes.markInSync(LEASES);
-  }
-
-  /** Pods come and go all the time: only what may concern the uplinks or the bridge is worth a look. */
+  /** Pods come and go all the time: only what may concern the uplinks or our own devices is worth a look. */
   private onKernelEvent(event: KernelEvent): void {
     if (event.type === 'link') {
-      const pod = event.link.alias.startsWith('godwit:') && event.link.name !== this.config.bridge;
+      const { alias, name } = event.link;
+      const pod = alias.startsWith('godwit:') && !this.networks.some((network) => network.ownsLink(name));
       if (pod || (event.link.master !== 0 && !this.isUplink(event.link.index))) return;
     }
     // every interface that comes up gets one, and none of them is ever a node's or a gateway's
@@ -330,23 +265,8 @@ export class Agent {
     return [...this.addresses.values()].some((state) => state.current?.index === index);
   }
 
-  private onRoutes(): void {
-    if (this.routedOnce || this.routes.status().waitingFor.length > 0) return;
-    this.routedOnce = true;
-    this.log.info({ routes: this.routes.status().installed }, 'the routes to the other nodes are in place');
-  }
-
-  /** The network pods are attached to, or why there is none yet. */
+  /** The network that new pods are attached to, or why there is none yet. */
   private podNetwork(): Result<BridgeNetwork, string> {
-    const bridge = this.plan?.bridge;
-    if (!bridge || !this.routedOnce) {
-      const [reason] = this.readiness().reasons;
-      return err(reason ?? 'the routes to the other nodes are not in place yet');
-    }
-    const part = this.caretaker.status().find(({ name }) => name === this.bridge.name);
-    return part?.inSync === true ? ok(bridge) : err(`bridge ${bridge.bridge}: ${part?.problem ?? 'not there yet'}`);
+    return this.networks[0]?.podNetwork() ?? err('the agent is starting');
   }
 }
-
-/** What the caretaker's parts are told of a plan. */
-const partsOf = (plan: NodePlan | undefined) => [plan?.sysctls, plan?.bridge, plan?.masquerade, plan?.subnetEnv];

@@ -50,6 +50,18 @@ const listen = z.string().transform((text, context): { host: string; port: numbe
   return z.NEVER;
 });
 
+/** Where addresses and routes come from: Flannel's subnet leases, or Calico's blocks and BGP. */
+export const networkKinds = ['subnets', 'blocks'] as const;
+export type NetworkKind = (typeof networkKinds)[number];
+
+const networks = z.string().transform((text, context): readonly NetworkKind[] => {
+  const kinds = text.split(',').map((kind) => kind.trim());
+  const known = kinds.filter((kind): kind is NetworkKind => (networkKinds as readonly string[]).includes(kind));
+  if (known.length === kinds.length && new Set(known).size === known.length) return known;
+  context.addIssue('subnets, blocks, or both with a comma between them');
+  return z.NEVER;
+});
+
 interface Option<S extends z.ZodType = z.ZodType> {
   readonly schema: S;
   /** What stands for the value in the help text. */
@@ -87,6 +99,11 @@ export const agentOptions = {
   datastoreKey: option('FILE', 'key of the client certificate, PEM', path.optional()),
   datastoreUser: option('NAME', 'user, where the datastore asks for one', z.string().min(1).optional()),
   datastorePasswordFile: option('FILE', 'the user’s password, alone in a file', path.optional()),
+  network: option(
+    'KIND[,KIND]',
+    'subnets (Flannel’s leases), blocks (Calico’s pools, blocks and BGP), or both: new pods come from the first',
+    networks.prefault('subnets'),
+  ),
   etcdPrefix: option(
     'PREFIX',
     'where the network lives in the datastore (Flannel’s --etcd-prefix)',
@@ -103,6 +120,11 @@ export const agentOptions = {
   address6Method: option('METHOD', 'the same for IPv6', method.prefault('first-found')),
   address: option('IP', 'this node’s IPv4 address; it must be on an interface', address(4).optional()),
   address6: option('IP', 'this node’s IPv6 address; it must be on an interface', address(6).optional()),
+  secretsDir: option(
+    'DIR',
+    'BGP passwords live here, each in NAME/KEY as resources refer to it',
+    path.default('/etc/godwit/secrets'),
+  ),
   bridge: option('NAME', 'bridge the pods of this node are attached to', interfaceName.default('cni0')),
   mtu: option(
     'BYTES',

@@ -1,32 +1,28 @@
 /** Prometheus metrics, made when they are asked for; loaded at the first scrape. */
 import { Gauge, Registry } from 'prom-client';
 import type { Agent } from './agent.ts';
-
-interface Sample {
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly value: number;
-}
+import type { Sample } from './network.ts';
+import { reportOf } from './report.ts';
 
 /** Name, help, and the values now. Counters are gauges here: they are kept elsewhere, and only shown. */
 function* samples(agent: Agent): Generator<[string, string, readonly Sample[]]> {
-  const readiness = agent.readiness();
+  const report = reportOf(agent);
   const routes = agent.routes.status();
-  const state = agent.leases?.state.type;
-  const { ownership } = agent;
-  yield ['godwit_ready', 'Whether the node is ready (1) or not (0).', [{ value: Number(readiness.ready) }]];
+  yield ['godwit_ready', 'Whether the node is ready (1) or not (0).', [{ value: Number(report.ready) }]];
   yield [
     'godwit_warnings',
     'Things that are not right but keep nothing from working.',
-    [{ value: readiness.warnings.length }],
+    [{ value: report.warnings.length }],
   ];
   yield [
     'godwit_datastore_in_sync',
     'Whether the picture of the datastore is current.',
-    [{ value: Number(ownership.stale === undefined) }],
+    [{ value: Number(report.datastore.state === 'in-sync') }],
   ];
-  yield ['godwit_datastore_revision', 'Revision of the last full list.', [{ value: ownership.revision ?? 0 }]];
-  yield ['godwit_lease_held', 'Whether this node holds its subnet lease.', [{ value: Number(state === 'held') }]];
-  yield ['godwit_leases', 'Leases in the network, this node’s own included.', [{ value: ownership.leases.length }]];
+  yield ['godwit_datastore_revision', 'Revision of the last full list.', [{ value: report.datastore.revision ?? 0 }]];
+  for (const network of report.networks) {
+    for (const [name, help, values] of network.metrics()) yield [name, help, values];
+  }
   yield [
     'godwit_routes',
     'Routes to other nodes, wanted and in the kernel.',
@@ -41,7 +37,7 @@ function* samples(agent: Agent): Generator<[string, string, readonly Sample[]]> 
     Object.entries(routes.counters).map(([operation, value]) => ({ labels: { operation }, value })),
   ];
   const problems = new Map<string, number>();
-  for (const { kind } of [...routes.problems, ...(agent.plan?.routes.problems ?? [])]) {
+  for (const { kind } of [...routes.problems, ...report.networks.flatMap((network) => network.problems)]) {
     problems.set(kind, (problems.get(kind) ?? 0) + 1);
   }
   yield [

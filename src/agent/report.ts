@@ -1,39 +1,46 @@
 /** The agent's state as others see it: whether it is ready and why not, and the whole status. */
 import { printable } from '../base/mod.ts';
-import { isReservation, subnetList } from '../ipam/mod.ts';
-import { formatInterfaceAddress, parseInterfaceAddress, prefixContains, prefixLength } from '../net/mod.ts';
+import type { RouteReconciler } from '../dataplane/mod.ts';
+import type { Route } from '../desired/mod.ts';
+import { formatInterfaceAddress } from '../net/mod.ts';
 import type {
   AddressStatus,
   DatastoreStatus,
-  LeaseStatus,
+  NetworkSections,
   NodeStatus,
   ProblemStatus,
   Readiness,
+  RouteStatusItem,
   RoutesStatus,
 } from '../status/mod.ts';
 import type { Agent } from './agent.ts';
-import { leaseName } from './ownership.ts';
-import { BACKEND } from './plan.ts';
+import type { NetworkReport } from './network.ts';
+
+/** Everything that is told, from one look. */
+export interface AgentReport extends Readiness {
+  readonly networks: readonly NetworkReport[];
+  readonly datastore: DatastoreStatus;
+}
 
 /**
- * Ready: this node has its address and its lease, every part of its kernel state is in place, the picture of the network
- * was complete once, and the route to every other node that has a usable lease is in the kernel. Being cut off from the
- * datastore later is a warning: routes and pods work on.
+ * Ready: this node has its addresses, every part of its kernel state is in place, every wanted route is in the kernel,
+ * and each of its networks has what it needs.
  */
-export function readinessOf(agent: Agent): Readiness {
-  const { ownership, routes, plan } = agent;
+export function reportOf(agent: Agent): AgentReport {
+  const { routes } = agent;
   const reasons: string[] = [];
   const warnings: string[] = [];
+  const pods = agent.pods.pods();
+  const networks = agent.networks.map((network) => network.report(pods));
   for (const state of neededAddresses(agent)) {
     if (!state.current) reasons.push(`address: ${state.detection.reason}`);
     else if (state.missingSince !== undefined) reasons.push(`address: ${state.current.address} is on no interface`);
   }
-  if (!ownership.complete) reasons.push(`datastore: ${ownership.stale ?? 'the first list is not complete'}`);
-  else if (ownership.stale !== undefined) warnings.push(`datastore: ${ownership.stale}; everything stays as it was`);
-  if (ownership.complete && !ownership.config) reasons.push(`network: no usable ${agent.config.etcdPrefix}/config`);
-  const lease = agent.leases?.state;
-  if (lease?.type !== 'held') reasons.push(`lease: ${lease?.reason ?? 'not looked for yet'}`);
-  else if (!plan?.bridge) reasons.push('bridge: not made yet');
+  if (networks.length === 0) reasons.push('network: the agent is starting');
+  for (const network of networks) {
+    reasons.push(...network.reasons);
+    warnings.push(...network.warnings);
+  }
   for (const part of agent.caretaker.status()) {
     if (!part.inSync) reasons.push(`${part.name}: ${printable(part.problem, 500)}`);
   }
@@ -43,74 +50,38 @@ export function readinessOf(agent: Agent): Readiness {
     reasons.push(`routes: ${status.wanted - status.installed} of ${status.wanted} are not in the kernel`);
   }
   for (const { route, reason } of status.problems) reasons.push(`route ${route.destination}: ${reason}`);
-  for (const problem of plan?.routes.problems ?? []) {
-    const text = `lease ${printable(problem.lease)}: ${problem.reason}`;
-    // a node that is out of reach is missing; a claim that is no good is its maker's trouble
-    (problem.kind === 'not-connected' ? reasons : warnings).push(text);
-  }
-  for (const text of strayPods(agent)) warnings.push(text);
   if (!agent.pods.ready) reasons.push('cni: it is not recovered yet');
-  for (const { key, reason } of ownership.oddities()) warnings.push(`key ${printable(key)}: ${printable(reason)}`);
-  const backend = ownership.config?.backend['type'];
-  if (typeof backend === 'string' && backend !== BACKEND) {
-    warnings.push(`network: its backend is ${printable(backend, 32)}, this node routes ${BACKEND}`);
-  }
-  for (const { chain } of agent.masquerade.forwardDrops()) {
-    warnings.push(`chain ${printable(chain)} drops what it does not know: pods’ packets may be among it`);
-  }
-  return { ready: reasons.length === 0, reasons, warnings };
-}
-
-/** After a subnet was lost to another node, pods attached before carry addresses that are not this node's any more. */
-function strayPods({ plan, pods }: Agent): string[] {
-  const subnets = plan?.bridge?.subnets.map(({ subnet }) => subnet);
-  if (!subnets) return [];
-  return pods.pods().flatMap(({ container, addresses }) => {
-    const own = (text: string) => {
-      const parsed = parseInterfaceAddress(text);
-      return parsed !== undefined && subnets.some((subnet) => prefixContains(subnet, parsed.address));
-    };
-    const stray = addresses.filter((address) => !own(address));
-    if (stray.length === 0) return [];
-    return [`pod ${printable(container, 16)}: ${stray.join(', ')} is not in this node’s subnet any more`];
-  });
-}
-
-/** Of the families that the network has; of IPv4 while that is not known. */
-function neededAddresses({ addresses, ownership }: Agent) {
-  const { config } = ownership;
-  const needed = ([4, 6] as const).filter((family) =>
-    family === 4 ? !config || config.ipv4 !== undefined : config?.ipv6 !== undefined,
-  );
-  return needed.flatMap((family) => addresses.get(family) ?? []);
-}
-
-function leaseStatus({ leases, config }: Agent): LeaseStatus {
-  const state = leases?.state ?? { type: 'waiting', reason: 'not looked for yet' };
-  if (state.type === 'waiting') return { state: 'waiting', subnets: [], reason: state.reason };
-  const { lease } = state.held;
+  const datastore = datastoreStatus(agent, networks);
   return {
-    state: state.type,
-    subnets: subnetList(lease.subnets),
-    name: leaseName(lease, config.etcdPrefix),
-    reservation: isReservation(lease),
-    ...(state.type === 'lost' ? { reason: state.reason } : {}),
+    ready: reasons.length === 0,
+    reasons: [...new Set(reasons)],
+    warnings: [...new Set(warnings)],
+    networks,
+    datastore,
   };
 }
 
-function datastoreStatus({ ownership, config }: Agent): DatastoreStatus {
-  const name = config.datastore.replace(/\/\/[^@/]*@/, '//');
-  const revision = ownership.revision === undefined ? {} : { revision: ownership.revision };
-  if (ownership.stale === undefined) return { name, state: 'in-sync', ...revision };
-  return { name, state: ownership.complete ? 'stale' : 'connecting', reason: ownership.stale, ...revision };
+function neededAddresses({ addresses, networks }: Agent) {
+  const families = new Set(networks.flatMap((network) => network.families()));
+  return [...families].sort().flatMap((family) => addresses.get(family) ?? []);
 }
 
-function routesStatus({ routes, plan, config }: Agent): RoutesStatus {
-  const { wanted, installed, problems, counters } = routes.status();
-  const reasons = new Map(problems.map((p) => [p.route.destination, `${p.kind}: ${p.reason}`]));
-  const items = (plan?.routes.routes ?? []).map((route) => {
+/** Two networks read one datastore: the one that knows less speaks for both. */
+function datastoreStatus({ config }: Agent, networks: readonly NetworkReport[]): DatastoreStatus {
+  const name = config.datastore.replace(/\/\/[^@/]*@/, '//');
+  const order = ['connecting', 'stale', 'in-sync'] as const;
+  const [worst] = networks
+    .map(({ datastore }) => datastore)
+    .sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
+  return { name, ...(worst ?? { state: 'connecting' }) };
+}
+
+/** Routes for people, with what the kernel made of them. */
+export function routeItems(routes: RouteReconciler, wanted: Iterable<Route>): RouteStatusItem[] {
+  const problems = new Map(routes.status().problems.map((p) => [p.route, `${p.kind}: ${p.reason}`]));
+  return [...wanted].map((route) => {
     const [hop] = route.nextHops;
-    const problem = reasons.get(route.destination);
+    const problem = problems.get(route);
     return {
       destination: route.destination,
       ...(hop?.via === undefined ? {} : { via: hop.via }),
@@ -119,26 +90,26 @@ function routesStatus({ routes, plan, config }: Agent): RoutesStatus {
       ...(problem === undefined ? {} : { problem }),
     };
   });
-  return { protocol: config.routeProtocol, wanted, installed, items, counters };
 }
 
-function problemsOf(agent: Agent): ProblemStatus[] {
-  const { routes, plan, ownership } = agent;
-  return [
-    ...(plan?.routes.problems ?? []).map(({ kind, lease, reason }) => {
-      return { object: `lease ${printable(lease)}`, kind, reason };
-    }),
-    ...routes.status().problems.map(({ kind, route, reason }) => {
-      return { object: `route ${route.destination}`, kind, reason };
-    }),
-    ...ownership.oddities().map(({ key, reason }) => {
-      return { object: `key ${printable(key)}`, kind: 'unusable', reason: printable(reason) };
-    }),
-  ];
+function routesStatus({ routes, config }: Agent, networks: readonly NetworkReport[]): RoutesStatus {
+  const { wanted, installed, counters } = routes.status();
+  return {
+    ...{ protocol: config.routeProtocol, wanted, installed, counters },
+    items: networks.flatMap((network) => network.routes()),
+  };
 }
+
+const problemsOf = ({ routes }: Agent, networks: readonly NetworkReport[]): ProblemStatus[] => [
+  ...networks.flatMap((network) => network.problems),
+  ...routes.status().problems.map(({ kind, route, reason }) => {
+    return { object: `route ${route.destination}`, kind, reason };
+  }),
+];
 
 export function statusOf(agent: Agent): NodeStatus {
-  const { config, ownership, plan } = agent;
+  const { config } = agent;
+  const { networks, datastore, ...readiness } = reportOf(agent);
   const refusal = agent.pods.refusal();
   const addresses = neededAddresses(agent).map(({ detection, current }): AddressStatus => {
     const { family, method, reason } = detection;
@@ -147,26 +118,14 @@ export function statusOf(agent: Agent): NodeStatus {
   });
   return {
     node: config.node,
+    networks: config.network,
     pid: process.pid,
     uptime: Math.round((agent.clock.now() - agent.startedAt) / 1000),
-    ...readinessOf(agent),
-    addresses,
-    datastore: datastoreStatus(agent),
-    ...(ownership.config && plan
-      ? { network: { networks: plan.networks, backend: BACKEND, leases: ownership.leases.length } }
-      : {}),
-    lease: leaseStatus(agent),
-    ...(plan?.bridge
-      ? {
-          bridge: {
-            name: plan.bridge.bridge,
-            mtu: plan.bridge.mtu,
-            addresses: plan.bridge.subnets.map(({ gateway, subnet }) => `${gateway}/${prefixLength(subnet)}`),
-          },
-        }
-      : {}),
-    routes: routesStatus(agent),
-    problems: problemsOf(agent),
+    ...readiness,
+    ...{ addresses, datastore },
+    ...networks.reduce<NetworkSections>((all, network) => ({ ...all, ...network.sections() }), {}),
+    routes: routesStatus(agent, networks),
+    problems: problemsOf(agent, networks),
     parts: agent.caretaker.status(),
     cni: {
       socket: config.cniSocket,

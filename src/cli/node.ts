@@ -65,8 +65,37 @@ function routesText(status: NodeStatus): string {
   return table(['DESTINATION', 'VIA', 'DEVICE', 'KERNEL', 'PROBLEM'], rows);
 }
 
+function subnetRows({ network, lease, bridge }: NodeStatus): Row[] {
+  return [
+    [
+      'network',
+      network
+        ? `${network.networks.join(', ')} ${network.backend}, ${network.leases} leases`
+        : 'subnets, not known yet',
+    ],
+    [
+      'lease',
+      `${lease?.state ?? 'waiting'} ${lease?.subnets.join(', ') ?? ''}${lease?.reservation === true ? ' (reservation)' : ''}${lease?.reason === undefined ? '' : `: ${lease.reason}`}`,
+    ],
+    ['bridge', bridge ? `${bridge.name} ${bridge.addresses.join(', ')} mtu ${bridge.mtu}` : 'not there yet'],
+  ];
+}
+
+function blockRows({ bgp, blocks, pools }: NonNullable<NodeStatus['blocks']>): Row[] {
+  return [
+    ['network', `blocks of ${pools.map((pool) => pool.cidr).join(', ') || 'no pool yet'}`],
+    ['blocks', blocks.join(', ') || 'none yet'],
+    ['bgp', bgp ? `AS ${bgp.as}, router id ${bgp.routerId}, port ${bgp.port}` : 'not started'],
+    ...(bgp?.sessions ?? []).map((session): Row => {
+      const state = { text: session.state, style: session.state === 'Established' ? 'green' : 'red' } as const;
+      const counts = `${session.accepted} routes in, ${session.advertised} out`;
+      return [session.name, state, session.state === 'Established' ? counts : (session.reason ?? '')];
+    }),
+  ];
+}
+
 function statusText(status: NodeStatus): string {
-  const { lease, datastore, routes, cni } = status;
+  const { datastore, routes, cni } = status;
   const rows: Row[] = [
     ['node', `${status.node} (process ${status.pid}, up ${status.uptime} s)`],
     ['ready', status.ready ? { text: 'yes', style: 'green' } : { text: 'no', style: 'red' }],
@@ -80,22 +109,8 @@ function statusText(status: NodeStatus): string {
       'datastore',
       `${datastore.name} ${datastore.state}${datastore.reason === undefined ? '' : `: ${datastore.reason}`}`,
     ],
-    [
-      'network',
-      status.network
-        ? `${status.network.networks.join(', ')} ${status.network.backend}, ${status.network.leases} leases`
-        : 'not known',
-    ],
-    [
-      'lease',
-      `${lease.state} ${lease.subnets.join(', ')}${lease.reservation === true ? ' (reservation)' : ''}${lease.reason === undefined ? '' : `: ${lease.reason}`}`,
-    ],
-    [
-      'bridge',
-      status.bridge
-        ? `${status.bridge.name} ${status.bridge.addresses.join(', ')} mtu ${status.bridge.mtu}`
-        : 'not there yet',
-    ],
+    ...(status.networks.includes('subnets') ? subnetRows(status) : []),
+    ...(status.blocks ? blockRows(status.blocks) : []),
     ['routes', `${routes.installed} of ${routes.wanted} in the kernel (proto ${routes.protocol})`],
     ...status.parts.map((part): Row => [part.name, part.inSync ? 'in place' : { text: part.problem, style: 'red' }]),
     ['cni', `${cni.ready ? 'ready' : (cni.reason ?? 'not ready')}, ${cni.pods.length} pods, ${cni.socket}`],

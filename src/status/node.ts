@@ -95,16 +95,60 @@ export interface Readiness {
   readonly warnings: readonly string[];
 }
 
-export interface NodeStatus extends Readiness {
+/** A BGP session of the node. */
+export interface BgpSessionStatus {
+  /** As Calico names it: `Mesh_192_168_2_2`. */
+  readonly name: string;
+  readonly neighbor: IpAddress;
+  readonly remoteAs: number;
+  /** RFC 4271's name: `Established`, `Connect` … */
+  readonly state: string;
+  /** Milliseconds since 1970, of a session that is up. */
+  readonly since?: number;
+  /** Routes taken from the neighbour, and announced to it. */
+  readonly accepted: number;
+  readonly advertised: number;
+  /** Whether the neighbour has told all it has (RFC 4724), and been told all there is. */
+  readonly endOfRib: boolean;
+  readonly inStep: boolean;
+  /** Why it is down, as far as is known. */
+  readonly reason?: string;
+}
+
+export interface BlocksStatus {
+  readonly pools: readonly { readonly name: string; readonly cidr: Prefix; readonly encapsulation: string }[];
+  /** This node's own. */
+  readonly blocks: readonly Prefix[];
+  /** Absent until the node's own resource and the first full list are there. */
+  readonly bgp?: {
+    readonly as: number;
+    readonly routerId: IpAddress;
+    readonly port: number;
+    /** What this node announces. */
+    readonly announced: readonly Prefix[];
+    readonly sessions: readonly BgpSessionStatus[];
+  };
+}
+
+/** What only one kind of network has to say. */
+export interface NetworkSections {
+  /** Of subnet leases. */
+  readonly network?: NetworkStatus;
+  readonly lease?: LeaseStatus;
+  readonly bridge?: { readonly name: string; readonly mtu: number; readonly addresses: readonly string[] };
+  /** Of pools, blocks and BGP. */
+  readonly blocks?: BlocksStatus;
+}
+
+export interface NodeStatus extends Readiness, NetworkSections {
   readonly node: string;
+  /** The kinds of network this node runs; new pods come from the first. */
+  readonly networks: readonly string[];
   readonly pid: number;
   /** Seconds since the agent started. */
   readonly uptime: number;
   readonly addresses: readonly AddressStatus[];
   readonly datastore: DatastoreStatus;
-  readonly network?: NetworkStatus;
-  readonly lease: LeaseStatus;
-  readonly bridge?: { readonly name: string; readonly mtu: number; readonly addresses: readonly string[] };
   readonly routes: RoutesStatus;
   readonly problems: readonly ProblemStatus[];
   readonly parts: readonly PartStatusItem[];

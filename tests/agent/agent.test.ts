@@ -17,7 +17,7 @@ describe.skipIf(!here)('three nodes', () => {
     for (const node of cluster.nodes.values()) node.start();
     for (const node of cluster.nodes.values()) await node.ready();
     const subnets = new Map<number, string>();
-    for (const [number, node] of cluster.nodes) subnets.set(number, String((await node.status()).lease.subnets[0]));
+    for (const [number, node] of cluster.nodes) subnets.set(number, String((await node.status()).lease!.subnets[0]));
     expect(new Set(subnets.values()).size).toBe(3);
     for (const [number, node] of cluster.nodes) {
       const others = [...subnets].filter(([other]) => other !== number);

@@ -186,7 +186,7 @@ describe.skipIf(!here)('two families', () => {
     for (const node of cluster.nodes.values()) node.start();
     for (const node of cluster.nodes.values()) await node.ready();
     const [first, second] = [cluster.node(2), cluster.node(3)];
-    const [ipv4, ipv6] = (await second.status()).lease.subnets;
+    const [ipv4, ipv6] = (await second.status()).lease!.subnets;
     await first.hasRoutes(`${ipv4} via 10.168.0.3 dev eth0`);
     await until('the IPv6 route', () =>
       first.run('ip', '-6', 'route', 'show', 'proto', '71').includes(`${ipv6} via fd00::3 dev eth0`),

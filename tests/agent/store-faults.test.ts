@@ -49,7 +49,7 @@ describe.skipIf(!here)('faults of the datastore', () => {
     const status = await node.status();
     expect(status).toMatchObject({ ready: true, reasons: [] });
     expect(status.warnings.join()).toContain('datastore');
-    expect(status.lease.state).toBe('held');
+    expect(status.lease?.state).toBe('held');
     await cluster.startEtcd();
     await until('in sync again', async () => (await state()) === 'in-sync', 30_000);
     expect(await monitor.stop()).toBe('');
@@ -126,10 +126,10 @@ describe.skipIf(!here)('faults of the datastore', () => {
   test('the own lease is revoked under a live node: taken again, the same subnet, pods’ bridge untouched', async () => {
     const { lease } = await node.status();
     const monitor = await node.monitor('link', 'address');
-    await cluster.store.delete(`${PREFIX}/subnets/${lease.name}`);
-    await until('it is there again', async () => (await cluster.store.get(`${PREFIX}/subnets/${lease.name}`)).kv);
+    await cluster.store.delete(`${PREFIX}/subnets/${lease!.name}`);
+    await until('it is there again', async () => (await cluster.store.get(`${PREFIX}/subnets/${lease!.name}`)).kv);
     await node.ready();
-    expect((await node.status()).lease).toMatchObject({ state: 'held', subnets: lease.subnets });
+    expect((await node.status()).lease).toMatchObject({ state: 'held', subnets: lease!.subnets });
     expect(await monitor.stop()).toBe('');
   });
 
@@ -138,13 +138,13 @@ describe.skipIf(!here)('faults of the datastore', () => {
     node.run('sh', '-c', 'ip address del 10.168.0.2/24 dev eth0; ip address add 10.168.0.22/24 dev eth0');
     await until(
       'the lease carries the new address',
-      async () => (await cluster.store.get(`${PREFIX}/subnets/${lease.name}`)).kv?.value.includes('10.168.0.22'),
+      async () => (await cluster.store.get(`${PREFIX}/subnets/${lease!.name}`)).kv?.value.includes('10.168.0.22'),
       30_000,
     );
     await node.ready();
     const status = await node.status();
     expect(status.addresses[0]?.address).toBe('10.168.0.22/24');
-    expect(status.lease).toMatchObject({ state: 'held', subnets: lease.subnets });
+    expect(status.lease).toMatchObject({ state: 'held', subnets: lease!.subnets });
     await node.hasRoutes(route(201), route(204));
   });
 });

@@ -7,6 +7,7 @@ export { FakeNetwork } from './fake-network.ts';
 export { describeNotification, describeReason } from './describe.ts';
 export type { SpeakerEvent } from './events.ts';
 export type { FibSink } from './fib-feed.ts';
+export { TcpNetwork } from './network.ts';
 export type { DialOptions, Listener, Network, Socket, SocketHandlers } from './network.ts';
 export { networkAttributes } from './networks.ts';
 export type { Peer } from './peer.ts';

@@ -1,12 +1,13 @@
 import { describe, expect, test } from 'bun:test';
-import type { LeaseId } from '../datastore/mod.ts';
-import { parseNetworkConfig } from '../ipam/mod.ts';
-import type { SubnetLease } from '../ipam/mod.ts';
-import { ip, prefix } from '../net/mod.ts';
-import { IFA_F, IFF } from '../netlink/mod.ts';
-import type { Link } from '../netlink/mod.ts';
+import type { LeaseId } from '../../datastore/mod.ts';
+import { parseNetworkConfig } from '../../ipam/mod.ts';
+import type { SubnetLease } from '../../ipam/mod.ts';
+import { ip, prefix } from '../../net/mod.ts';
+import { IFA_F, IFF } from '../../netlink/mod.ts';
+import type { Link } from '../../netlink/mod.ts';
 import { Ownership } from './ownership.ts';
-import { connectedPrefixes, planNode } from './plan.ts';
+import { connectedPrefixes } from '../connected.ts';
+import { planNode } from './plan.ts';
 import type { PlanInputs } from './plan.ts';
 
 const PREFIX = '/coreos.com/network';

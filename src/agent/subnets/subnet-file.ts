@@ -1,8 +1,8 @@
 /** subnet.env as a kept part: written when it is missing or tells something else, and tried again when the disk is full. */
 import { readFileSync } from 'node:fs';
-import type { Part, PlannedChange } from '../dataplane/mod.ts';
-import { formatSubnetEnv, writeSubnetEnv } from '../ipam/mod.ts';
-import type { SubnetEnv } from '../ipam/mod.ts';
+import type { Part, PlannedChange } from '../../dataplane/mod.ts';
+import { formatSubnetEnv, writeSubnetEnv } from '../../ipam/mod.ts';
+import type { SubnetEnv } from '../../ipam/mod.ts';
 
 export class SubnetFilePart implements Part {
   readonly name = 'subnet file';

@@ -3,12 +3,12 @@
  * address changes under it, the lease is first rewritten to carry the new one, so that the subnet, and with it every pod,
  * stays, and then a manager for the new address goes on with it.
  */
-import { Backoff, messageOf, sleep, Wakeup } from '../base/mod.ts';
-import type { Logger } from '../base/mod.ts';
-import { DatastoreError } from '../datastore/mod.ts';
-import type { Datastore } from '../datastore/mod.ts';
-import { formatLeaseValue, isOwn, parseLease, SubnetLeaseManager } from '../ipam/mod.ts';
-import type { HeldLease, LeaseAttributes, LeaseState, NetworkUpdate, Subnets } from '../ipam/mod.ts';
+import { Backoff, messageOf, sleep, Wakeup } from '../../base/mod.ts';
+import type { Logger } from '../../base/mod.ts';
+import { DatastoreError } from '../../datastore/mod.ts';
+import type { Datastore } from '../../datastore/mod.ts';
+import { formatLeaseValue, isOwn, parseLease, SubnetLeaseManager } from '../../ipam/mod.ts';
+import type { HeldLease, LeaseAttributes, LeaseState, NetworkUpdate, Subnets } from '../../ipam/mod.ts';
 
 export interface LeaseKeeperOptions {
   readonly store: Datastore;

@@ -2,18 +2,18 @@
  * From what is known to what this node's kernel should hold, all kinds at once. Pure: the agent hands the parts of the
  * plan to their writers, the dry run prints what they would do with it.
  */
-import { keepRoutes, leaseRoutes } from '../calc/mod.ts';
-import type { Connected, LeaseRoutes } from '../calc/mod.ts';
-import { forwardingSysctls, masqueradeTable } from '../dataplane/mod.ts';
-import type { SysctlWish } from '../dataplane/mod.ts';
-import type { BridgeNetwork, PodSubnet } from '../desired/mod.ts';
-import { subnetList } from '../ipam/mod.ts';
-import type { NetworkConfig, SubnetEnv, SubnetLease } from '../ipam/mod.ts';
-import { addressBits, familyOf, isLinkLocal, nthAddress, prefixContains, prefixOf } from '../net/mod.ts';
-import type { Prefix } from '../net/mod.ts';
-import { isUp } from '../netlink/mod.ts';
-import type { Table } from '../nft/mod.ts';
-import type { HostSnapshot, NodeAddress } from './detect.ts';
+import { keepRoutes, leaseRoutes } from '../../calc/mod.ts';
+import type { LeaseRoutes } from '../../calc/mod.ts';
+import { forwardingSysctls, masqueradeTable } from '../../dataplane/mod.ts';
+import type { SysctlWish } from '../../dataplane/mod.ts';
+import type { BridgeNetwork, PodSubnet } from '../../desired/mod.ts';
+import { subnetList } from '../../ipam/mod.ts';
+import type { NetworkConfig, SubnetEnv, SubnetLease } from '../../ipam/mod.ts';
+import { nthAddress, prefixContains } from '../../net/mod.ts';
+import type { Prefix } from '../../net/mod.ts';
+import type { Table } from '../../nft/mod.ts';
+import { connectedPrefixes } from '../connected.ts';
+import type { HostSnapshot, NodeAddress } from '../detect.ts';
 import { isSetAside, leaseFact, leaseName } from './ownership.ts';
 
 /** The one backend there is so far; what this node publishes in its lease. */
@@ -43,17 +43,6 @@ export interface NodePlan {
   /** Undefined: not known yet. */
   readonly masquerade: Table | 'absent' | undefined;
   readonly subnetEnv: SubnetEnv | undefined;
-}
-
-/** Prefixes on this node's interfaces, without the pods' bridge and host-only addresses. */
-export function connectedPrefixes(host: HostSnapshot, bridge: string): Connected[] {
-  const links = new Map(host.links.map((link) => [link.index, link]));
-  return host.addresses.flatMap(({ index, address, prefixLength }) => {
-    const link = links.get(index);
-    if (!link || link.name === bridge || link.name === 'lo' || !isUp(link)) return [];
-    if (prefixLength === addressBits(familyOf(address)) || isLinkLocal(address)) return [];
-    return [{ prefix: prefixOf(address, prefixLength), device: link.name }];
-  });
 }
 
 const networksOf = (config: NetworkConfig): Prefix[] =>

@@ -2,11 +2,11 @@
  * What the datastore says about the network, kept as the best knowledge there is: while the store is out of reach, and
  * when the configuration is deleted or spoilt, what was told before still holds. Pure; the agent feeds it.
  */
-import { printable, unreachable } from '../base/mod.ts';
-import { isReservation, subnetList, subnetsPrefix } from '../ipam/mod.ts';
-import type { NetworkConfig, NetworkUpdate, SubnetLease } from '../ipam/mod.ts';
-import { familyOf } from '../net/mod.ts';
-import type { LeaseFact } from '../calc/mod.ts';
+import { printable, unreachable } from '../../base/mod.ts';
+import { isReservation, subnetList, subnetsPrefix } from '../../ipam/mod.ts';
+import type { NetworkConfig, NetworkUpdate, SubnetLease } from '../../ipam/mod.ts';
+import { familyOf } from '../../net/mod.ts';
+import type { LeaseFact } from '../../calc/mod.ts';
 
 export interface Oddity {
   readonly key: string;

@@ -1,0 +1,237 @@
+/**
+ * Calico's network on this node. Resources and this node's own blocks come from the datastore; the node's own resource goes
+ * there; routes to the other nodes' blocks come and go by BGP, through the embedded speaker. Nothing that was put into the
+ * kernel is swept before the datastore and every neighbour have told everything.
+ */
+import { err, GodwitError, messageOf } from '../../base/mod.ts';
+import type { Result } from '../../base/mod.ts';
+import { bgpOf } from '../../calc/mod.ts';
+import type { NodeBgp } from '../../calc/mod.ts';
+import { TcpNetwork } from '../../bgp/speaker/mod.ts';
+import type { Network } from '../../bgp/speaker/mod.ts';
+import type { SysctlWish } from '../../dataplane/mod.ts';
+import type { Datastore } from '../../datastore/mod.ts';
+import type { BridgeNetwork, Route } from '../../desired/mod.ts';
+import { encodeStored, resourceKey } from '../../model/mod.ts';
+import type { ResourceChange } from '../../model/mod.ts';
+import { addressFromBytes, familyOf } from '../../net/mod.ts';
+import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
+import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
+import type { NodeKernel } from '../kernel.ts';
+import { speakerPlan } from './bgp-config.ts';
+import type { SpeakerPlan } from './bgp-config.ts';
+import { BgpFib } from './fib.ts';
+import { Knowledge } from './knowledge.ts';
+import { NextHops } from './next-hops.ts';
+import { NodeResourceKeeper, saysSo, withFacts } from './node-resource.ts';
+import type { NodeFacts } from './node-resource.ts';
+import { reportOf } from './report.ts';
+import { localPrefOf } from './rules.ts';
+import { secretsIn } from './secrets.ts';
+import { SpeakerKeeper } from './speaker.ts';
+
+/** The producer of the routes that end what is sent to nobody's address in this node's own blocks. */
+const BLACKHOLE = 'blackhole';
+/** Felix's normal priority, which Calico nodes find in LOCAL_PREF. */
+const PRIORITY = 1024;
+
+export class BlockNetwork implements AgentNetwork {
+  readonly kind = 'blocks';
+  readonly context: NetworkContext;
+  readonly knowledge: Knowledge;
+  readonly nodeResource: NodeResourceKeeper;
+  readonly speaker: SpeakerKeeper;
+  readonly fib: BgpFib;
+  plan: SpeakerPlan | undefined;
+  bgp: NodeBgp | undefined;
+  /** Whether the neighbours have told everything once. */
+  routedOnce = false;
+  private readonly nextHops: NextHops;
+  private readonly secret: ReturnType<typeof secretsIn>;
+  /** Resources that sessions are made from were changed. */
+  private bgpChanged = true;
+
+  /** Throws KernelError. */
+  constructor(context: NetworkContext) {
+    const { config, log, clock, kernel, routes } = context;
+    this.context = context;
+    this.secret = secretsIn(config.secretsDir);
+    this.knowledge = new Knowledge(config.node, {
+      resources: (change) => this.onResource(change),
+      blocks: () => this.onBlocks(),
+      stale: (reason) => {
+        if (reason !== undefined && this.knowledge.complete)
+          log.warn({ reason }, 'the datastore is out of reach; everything stays as it is');
+        context.changed();
+      },
+    });
+    this.nodeResource = new NodeResourceKeeper(config.node, () => this.knowledge.self, log);
+    this.fib = new BgpFib(routes);
+    routes.expect(BLACKHOLE);
+    this.nextHops = new NextHops(kernel.routes, config.routeProtocol, undefined, clock);
+    this.speaker = new SpeakerKeeper({
+      ...{ log, clock, resolver: this.nextHops.resolver, network: networkIn(kernel, clock) },
+      sink: () => this.fib.life(() => this.onRouted()),
+      // what an earlier life left in the kernel forwards still
+      restarting: kernel.routes.routes(config.routeProtocol).length > 0,
+      onEvent: () => {},
+    });
+  }
+
+  families(): readonly Family[] {
+    const families = new Set<Family>(
+      [...this.knowledge.resources.list('IPPool')].map(({ spec }) => familyOf(spec.cidr)),
+    );
+    // a node of Calico's has an IPv4 address unless everything is IPv6
+    return families.size === 1 && families.has(6) ? [6] : families.has(6) ? [4, 6] : [4];
+  }
+
+  ownsLink(): boolean {
+    return false;
+  }
+
+  async run(store: Datastore, signal: AbortSignal): Promise<void> {
+    using _nextHops = this.nextHops.follow();
+    await Promise.all([
+      this.knowledge.run(store, signal),
+      this.nodeResource.run(store, signal),
+      this.speaker.run(signal),
+    ]);
+  }
+
+  private onResource(change: ResourceChange | undefined): void {
+    if (change?.kind === 'Node' && (change.after ?? change.before)?.name === this.context.config.node)
+      this.nodeResource.look();
+    this.bgpChanged = true;
+    this.context.changed();
+  }
+
+  /** Straight to the neighbours: a new block is waited for by its first pod. */
+  private onBlocks(): void {
+    if (!this.knowledge.complete) return;
+    const blocks = this.knowledge.blocks();
+    this.speaker.setAnnouncements(this.announcements(blocks));
+    this.handBlackholes(blocks);
+  }
+
+  private handBlackholes(blocks: readonly Prefix[]): void {
+    const { routes } = this.context;
+    const wanted = blocks.map((destination): Route => {
+      return { destination, class: 'blackhole', type: 'blackhole', nextHops: [] };
+    });
+    routes.setDesired(BLACKHOLE, wanted);
+    routes.markInSync(BLACKHOLE);
+  }
+
+  private announcements(blocks: readonly Prefix[]) {
+    const services = this.bgp?.serviceRanges ?? [];
+    return [...blocks, ...services].map((prefix) => ({ prefix, localPref: localPrefOf(PRIORITY) }));
+  }
+
+  replan(view: NodeView): void {
+    const families = this.families();
+    this.context.wantSysctls(sysctlsFor(families));
+    const facts = this.factsOf(view, families);
+    if (!this.knowledge.complete) return;
+    if (facts && !view.missingAddress) this.nodeResource.setFacts(facts);
+    // sessions wait until the others can know of them, and are not touched while this node's address is in doubt
+    if (!facts || view.missingAddress || !saysSo(this.knowledge.self, facts)) return;
+    if (!this.bgpChanged && this.plan && this.plan.problems.length === 0) return;
+    this.bgpChanged = false;
+    this.replanBgp();
+  }
+
+  private replanBgp(): void {
+    const { resources } = this.knowledge;
+    this.bgp = bgpOf(this.context.config.node, {
+      nodes: resources.list('Node'),
+      peers: resources.list('BGPPeer'),
+      configurations: resources.list('BGPConfiguration'),
+      filters: resources.list('BGPFilter'),
+      pools: resources.list('IPPool'),
+    });
+    if (!this.bgp) return;
+    this.plan = speakerPlan({ node: this.bgp, routerId: this.routerId(), secret: this.secret });
+    this.onBlocks();
+    this.speaker.setConfig(this.plan.config);
+  }
+
+  /** Of a node without an IPv4 address: made from its name, the same at every start. */
+  private routerId(): IpAddress {
+    const digest = new Bun.CryptoHasher('sha256').update(this.context.config.node).digest();
+    return addressFromBytes(Uint8Array.of(1 + (digest[0]! % 223), digest[1]!, digest[2]!, digest[3]!));
+  }
+
+  private factsOf(view: NodeView, families: readonly Family[]): NodeFacts | undefined {
+    const of = (family: Family) => {
+      const found = view.addresses.get(family)?.current;
+      return families.includes(family) && found
+        ? { address: found.address, prefixLength: found.prefixLength }
+        : undefined;
+    };
+    const facts = { ipv4: of(4), ipv6: of(6) };
+    return families.every((family) => facts[family === 4 ? 'ipv4' : 'ipv6']) ? facts : undefined;
+  }
+
+  private onRouted(): void {
+    if (this.routedOnce) return;
+    this.routedOnce = true;
+    this.context.log.info({}, 'the neighbours have told all their routes');
+    this.context.changed();
+  }
+
+  podNetwork(): Result<BridgeNetwork, string> {
+    return err('pods are not attached to blocks yet');
+  }
+
+  report(): NetworkReport {
+    return reportOf(this);
+  }
+
+  async preview(store: Datastore, view: NodeView): Promise<readonly string[]> {
+    const { node } = this.context.config;
+    try {
+      await this.knowledge.read(store);
+    } catch (error) {
+      const hint = 'without it nobody can say what would be changed';
+      throw new GodwitError('datastore', `the datastore does not answer: ${messageOf(error)}`, { hint });
+    }
+    const lines: string[] = [];
+    this.context.wantSysctls(sysctlsFor(this.families()));
+    const facts = this.factsOf(view, this.families());
+    if (!facts) return ['# node: no address: neither its resource nor a session would be made'];
+    const { self, resources } = this.knowledge;
+    if (!saysSo(self, facts)) {
+      const wanted = withFacts(node, self, facts);
+      lines.push(`# node: ${self ? 'change' : 'create'} Node ${node}: ${JSON.stringify(wanted.raw['spec'])}`);
+      resources.apply({
+        type: 'put',
+        kv: { key: resourceKey('Node', node), value: encodeStored(wanted), modRevision: 1 },
+      });
+    }
+    const blocks = this.knowledge.blocks();
+    lines.push(`# blocks: ${blocks.join(', ') || 'none; the first pod claims one'}`);
+    this.replanBgp();
+    for (const session of this.plan?.sessions.values() ?? []) {
+      lines.push(`# session: ${session.name} AS ${session.remoteAs}${session.passive ? ', waits for it' : ''}`);
+    }
+    for (const problem of this.plan?.problems ?? []) lines.push(`# ${problem}`);
+    lines.push('# routes to other nodes come by BGP: they cannot be foretold without the sessions');
+    return lines;
+  }
+}
+
+/** A speaker's sockets, opened in the node's namespace. */
+function networkIn(kernel: NodeKernel, clock: NetworkContext['clock']): Network {
+  const tcp = new TcpNetwork(clock);
+  return {
+    listen: (...args) => kernel.inside(() => tcp.listen(...args)),
+    dial: (...args) => kernel.inside(() => tcp.dial(...args)),
+  };
+}
+
+function sysctlsFor(families: readonly Family[]): SysctlWish[] {
+  return families.map((family) =>
+    family === 4 ? { name: 'net/ipv4/ip_forward', value: '1' } : { name: 'net/ipv6/conf/all/forwarding', value: '1' },
+  );
+}

@@ -1,0 +1,91 @@
+/**
+ * How this node reaches next hops: the main table without our own routes, followed through the kernel's events. BGP's
+ * next hops are resolved through it, and what is directly connected decides where a tunnel is needed.
+ */
+import { RouteViewResolver } from '../../bgp/fib/mod.ts';
+import type { ViewRoute } from '../../bgp/fib/mod.ts';
+import { systemClock } from '../../base/mod.ts';
+import type { Clock } from '../../base/mod.ts';
+import type { RouteKernel } from '../../dataplane/mod.ts';
+import { isUp, RTN } from '../../netlink/mod.ts';
+import type { KernelEvent } from '../../netlink/mod.ts';
+
+/** Bursts of kernel events are looked at once, milliseconds. */
+const SETTLE_MS = 20;
+
+export class NextHops {
+  readonly resolver = new RouteViewResolver();
+  private readonly kernel: RouteKernel;
+  private readonly protocol: number;
+  private readonly clock: Clock;
+  private readonly extra: () => readonly ViewRoute[];
+  private look: Disposable | undefined;
+
+  /** `extra`: routes of ours that next hops may go through all the same. Throws KernelError. */
+  constructor(
+    kernel: RouteKernel,
+    protocol: number,
+    extra: () => readonly ViewRoute[] = () => [],
+    clock: Clock = systemClock,
+  ) {
+    this.kernel = kernel;
+    this.protocol = protocol;
+    this.extra = extra;
+    this.clock = clock;
+    this.refresh();
+  }
+
+  /** Follows the kernel until disposed. */
+  follow(): Disposable {
+    const watch = this.kernel.watch((event) => this.onEvent(event));
+    this.refresh();
+    return {
+      [Symbol.dispose]: () => {
+        watch[Symbol.dispose]();
+        this.look?.[Symbol.dispose]();
+      },
+    };
+  }
+
+  /** Reads the kernel's routes anew. */
+  refresh(): void {
+    try {
+      this.resolver.replace([...this.extra(), ...this.view()]);
+    } catch {
+      // the table changes faster than it can be read: what was seen holds until the next look
+      this.later();
+    }
+  }
+
+  private view(): ViewRoute[] {
+    const names = new Map(this.kernel.links().map((link) => [link.index, isUp(link) ? link.name : undefined]));
+    return this.kernel
+      .routes()
+      .filter((route) => route.protocol !== this.protocol)
+      .map((route) => ({
+        destination: route.destination,
+        metric: route.priority,
+        hops:
+          route.type === RTN.UNICAST
+            ? route.nextHops.flatMap((hop) => {
+                const device = names.get(hop.index);
+                return device === undefined ? [] : [{ device, ...(hop.gateway && { via: hop.gateway }) }];
+              })
+            : [],
+      }));
+  }
+
+  private onEvent(event: KernelEvent): void {
+    // our own writes do not change how next hops are reached, nor do neighbours come and go with pods' links
+    if (event.type === 'route' && event.route.protocol === this.protocol) return;
+    if (event.type === 'link' && event.link.alias.startsWith('godwit:')) return;
+    this.later();
+  }
+
+  private later(): void {
+    this.look ??= this.clock.after(SETTLE_MS, () => {
+      this.look = undefined;
+      this.refresh();
+    });
+  }
+}

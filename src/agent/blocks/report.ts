@@ -1,0 +1,115 @@
+/** What the block network has to say of this node: why it is not ready, its blocks, its sessions. */
+import { printable } from '../../base/mod.ts';
+import type { Peer } from '../../bgp/speaker/mod.ts';
+import { comparePrefixes } from '../../net/mod.ts';
+import type { BgpSessionStatus, BlocksStatus, ProblemStatus } from '../../status/mod.ts';
+import type { NetworkReport } from '../network.ts';
+import { routeItems } from '../report.ts';
+import type { BlockNetwork } from './network.ts';
+
+export function reportOf(network: BlockNetwork): NetworkReport {
+  const { knowledge, context } = network;
+  const sessions = sessionsOf(network);
+  const { reasons, warnings } = judge(network, sessions);
+  const problems = [
+    ...(network.plan?.problems ?? []).map((reason): ProblemStatus => ({ object: 'bgp', kind: 'bgp', reason })),
+    ...knowledge
+      .oddities()
+      .map(({ key, reason }): ProblemStatus => ({ object: `key ${key}`, kind: 'unusable', reason })),
+  ];
+  const { stale, complete, revision } = knowledge;
+  return {
+    ...{ reasons, warnings, problems },
+    datastore: {
+      state: stale === undefined ? 'in-sync' : complete ? 'stale' : 'connecting',
+      ...(stale === undefined ? {} : { reason: stale }),
+      ...(revision === undefined ? {} : { revision }),
+    },
+    routes: () => routeItems(context.routes, network.fib.routes),
+    sections: () => ({ blocks: blocksStatus(network, sessions) }),
+    metrics: () => [
+      ['godwit_blocks', 'Blocks of this node.', [{ value: knowledge.blocks().length }]],
+      [
+        'godwit_bgp_session_up',
+        'Whether a session is Established (1) or not (0).',
+        sessions.map(({ name, state }) => ({ labels: { session: name }, value: Number(state === 'Established') })),
+      ],
+      [
+        'godwit_bgp_routes',
+        'Routes taken from a neighbour, and announced to it.',
+        sessions.flatMap(({ name, accepted, advertised }) => [
+          { labels: { session: name, direction: 'in' }, value: accepted },
+          { labels: { session: name, direction: 'out' }, value: advertised },
+        ]),
+      ],
+    ],
+  };
+}
+
+function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[]) {
+  const { knowledge, nodeResource, plan, speaker } = network;
+  const reasons: string[] = [];
+  const warnings: string[] = [];
+  if (!knowledge.complete) reasons.push(`datastore: ${knowledge.stale ?? 'the first list is not complete'}`);
+  else if (knowledge.stale !== undefined) warnings.push(`datastore: ${knowledge.stale}; everything stays as it was`);
+  if (nodeResource.problem !== undefined)
+    (plan ? warnings : reasons).push(`node: ${printable(nodeResource.problem, 500)}`);
+  if (speaker.problem !== undefined) reasons.push(`bgp: ${printable(speaker.problem, 500)}`);
+  else if (!speaker.speaker) reasons.push('bgp: the speaker is not started yet');
+  for (const session of sessions) {
+    if (session.state !== 'Established') {
+      reasons.push(
+        `session ${session.name}: ${session.state}${session.reason === undefined ? '' : `, ${session.reason}`}`,
+      );
+    } else if (!session.endOfRib) reasons.push(`session ${session.name}: it has not told everything yet`);
+    else if (!session.inStep) reasons.push(`session ${session.name}: it has not been told everything yet`);
+  }
+  for (const problem of plan?.problems ?? []) warnings.push(`bgp: ${printable(problem, 500)}`);
+  for (const { key, reason } of knowledge.oddities()) warnings.push(`key ${key}: ${reason}`);
+  return { reasons, warnings };
+}
+
+function blocksStatus({ knowledge, bgp, speaker }: BlockNetwork, sessions: readonly BgpSessionStatus[]): BlocksStatus {
+  const pools = [...knowledge.resources.list('IPPool')].map(({ name, spec }) => {
+    const { ipipMode, vxlanMode } = spec;
+    const encapsulation =
+      ipipMode !== 'Never' ? `IPIP ${ipipMode}` : vxlanMode !== 'Never' ? `VXLAN ${vxlanMode}` : 'none';
+    return { name, cidr: spec.cidr, encapsulation };
+  });
+  const running = speaker.speaker;
+  return {
+    pools: pools.sort((a, b) => (a.name < b.name ? -1 : 1)),
+    blocks: knowledge.blocks(),
+    ...(bgp &&
+      running && {
+        bgp: {
+          ...{ as: running.config.asn, routerId: running.config.routerId, port: bgp.listenPort },
+          announced: [...speaker.announcements.keys()].sort(comparePrefixes),
+          sessions,
+        },
+      }),
+  };
+}
+
+function sessionsOf({ plan, speaker }: BlockNetwork): BgpSessionStatus[] {
+  return [...(plan?.sessions.values() ?? [])].map((session): BgpSessionStatus => {
+    const { name, neighbor, remoteAs, family } = session;
+    const peer = speaker.speaker?.peers.get(neighbor);
+    const live = peer?.session?.active === true ? peer.session : undefined;
+    const counters = peer && speaker.speaker?.rib.counters(peer.id, family);
+    const reason = live ? undefined : downReason(peer);
+    return {
+      ...{ name, neighbor, remoteAs, state: peer?.state ?? 'Idle' },
+      ...(live && { since: live.since }),
+      ...{ accepted: counters?.accepted ?? 0, advertised: counters?.advertised ?? 0 },
+      endOfRib: live?.finished.has(family) ?? false,
+      inStep: counters?.behind === 0,
+      ...(reason !== undefined && { reason }),
+    };
+  });
+}
+
+function downReason(peer: Peer | undefined): string | undefined {
+  if (!peer) return undefined;
+  return peer.config.enabled ? peer.lastError?.reason : 'its password is not known';
+}

@@ -1,0 +1,79 @@
+/**
+ * What the agent's shell and the kinds of network it runs know of each other. The shell has the kernel, the caretaker,
+ * the route reconciler, the pod server and this node's addresses; a network knows the datastore's side of one way of
+ * owning addresses, and turns it into desired state for the shell's writers. An agent runs one network, or two while a
+ * cluster moves from one to the other.
+ */
+import type { Clock, Logger, Result } from '../base/mod.ts';
+import type { Caretaker, RouteReconciler, SysctlWish } from '../dataplane/mod.ts';
+import type { Datastore } from '../datastore/mod.ts';
+import type { BridgeNetwork } from '../desired/mod.ts';
+import type { Family } from '../net/mod.ts';
+import type { DatastoreStatus, NetworkSections, PodStatus, ProblemStatus, RouteStatusItem } from '../status/mod.ts';
+import type { AddressState } from './address.ts';
+import type { AgentConfig, NetworkKind } from './config.ts';
+import type { HostSnapshot } from './detect.ts';
+import type { NodeKernel } from './kernel.ts';
+
+/** This node as it was last looked at. */
+export interface NodeView {
+  readonly host: HostSnapshot;
+  readonly addresses: ReadonlyMap<Family, AddressState>;
+  /** An address in use is on no interface just now; it may come back, or be given up after a grace. */
+  readonly missingAddress: boolean;
+}
+
+/** What the shell gives to a network. */
+export interface NetworkContext {
+  readonly config: AgentConfig;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly kernel: NodeKernel;
+  readonly caretaker: Caretaker;
+  readonly routes: RouteReconciler;
+  /** Something was learned: `replan` is wanted soon. */
+  readonly changed: () => void;
+  /** The kernel settings this network wants kept; together with those of the others. */
+  readonly wantSysctls: (wishes: readonly SysctlWish[]) => void;
+}
+
+/** A value for the metrics, with its labels. */
+export interface Sample {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+/** What a network says of itself. */
+export interface NetworkReport {
+  /** Why this node is not ready. */
+  readonly reasons: readonly string[];
+  readonly warnings: readonly string[];
+  readonly datastore: Pick<DatastoreStatus, 'state' | 'reason' | 'revision'>;
+  readonly problems: readonly ProblemStatus[];
+  /** Its routes, each with whether it is in the kernel. */
+  routes(): readonly RouteStatusItem[];
+  /** Its own parts of the node's status. */
+  sections(): NetworkSections;
+  /** Name, help, values. */
+  metrics(): readonly (readonly [string, string, readonly Sample[]])[];
+}
+
+export interface AgentNetwork {
+  readonly kind: NetworkKind;
+  /** The families this network needs an address of the node in; of IPv4 while that is not known. */
+  families(): readonly Family[];
+  /** Whether a link that carries our alias is one of this network's own, and not a pod's. */
+  ownsLink(name: string): boolean;
+  /** Follows the datastore, and does what is to be done outside of the kernel, until aborted. */
+  run(store: Datastore, signal: AbortSignal): Promise<void>;
+  /** One new plan from what is known, handed to the writers. */
+  replan(view: NodeView): void;
+  /** The network pods are attached to, or why there is none yet. */
+  podNetwork(): Result<BridgeNetwork, string>;
+  report(pods: readonly PodStatus[]): NetworkReport;
+  /**
+   * For the dry run: reads the datastore once and tells the writers what is wanted. Gives lines of what is planned outside
+   * of the kernel; throws GodwitError when the datastore does not answer.
+   */
+  preview(store: Datastore, view: NodeView, signal: AbortSignal): Promise<readonly string[]>;
+}

@@ -1,0 +1,192 @@
+/**
+ * Subnet leases, Flannel's way: one lease a node, pods on a bridge, a route to every other node's subnet (host-gw).
+ * Knowledge comes in from two sides (the datastore's network, the kernel's interfaces), becomes one plan, and the plan is
+ * handed to the writers.
+ */
+import { err, GodwitError, ok, printable } from '../../base/mod.ts';
+import type { Result } from '../../base/mod.ts';
+import { BridgePart, MasqueradePart } from '../../dataplane/mod.ts';
+import type { Datastore } from '../../datastore/mod.ts';
+import type { BridgeNetwork } from '../../desired/mod.ts';
+import { followNetwork, isOwn, readSubnetEnv, subnetList } from '../../ipam/mod.ts';
+import type { SubnetLease } from '../../ipam/mod.ts';
+import type { Family } from '../../net/mod.ts';
+import type { PodStatus } from '../../status/mod.ts';
+import type { NodeAddress } from '../detect.ts';
+import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
+import { LeaseKeeper } from './lease-keeper.ts';
+import { Ownership } from './ownership.ts';
+import { BACKEND, planNode } from './plan.ts';
+import type { NodePlan } from './plan.ts';
+import { reportOf } from './report.ts';
+import { SubnetFilePart } from './subnet-file.ts';
+
+/** The producer of lease routes, as the route reconciler knows it. */
+const LEASES = 'leases';
+const FAMILIES = [4, 6] as const;
+
+export class SubnetNetwork implements AgentNetwork {
+  readonly kind = 'subnets';
+  readonly context: NetworkContext;
+  readonly ownership = new Ownership();
+  readonly masquerade: MasqueradePart;
+  leases: LeaseKeeper | undefined;
+  plan: NodePlan | undefined;
+  view: NodeView | undefined;
+  /** Whether the routes of all other nodes were in place once. */
+  private routedOnce = false;
+  private readonly bridge: BridgePart;
+  private readonly subnetFile: SubnetFilePart;
+
+  constructor(context: NetworkContext) {
+    this.context = context;
+    const { kernel, caretaker, config } = context;
+    this.bridge = new BridgePart(kernel.netlink);
+    this.masquerade = new MasqueradePart(() => kernel.nft());
+    this.subnetFile = new SubnetFilePart(config.subnetFile);
+    for (const part of [this.bridge, this.masquerade, this.subnetFile]) caretaker.add(part);
+    context.routes.expect(LEASES);
+  }
+
+  families(): readonly Family[] {
+    const { config } = this.ownership;
+    return FAMILIES.filter((family) =>
+      family === 4 ? !config || config.ipv4 !== undefined : config?.ipv6 !== undefined,
+    );
+  }
+
+  ownsLink(name: string): boolean {
+    return name === this.context.config.bridge;
+  }
+
+  async run(store: Datastore, signal: AbortSignal): Promise<void> {
+    const { config, log, changed, routes } = this.context;
+    this.leases = new LeaseKeeper({
+      ...{ store, log, networkPrefix: config.etcdPrefix },
+      previous: readSubnetEnv(config.subnetFile),
+      renewMarginMinutes: config.leaseRenewMinutes,
+      onChange: changed,
+    });
+    using _passes = routes.onPass(() => this.onRoutes());
+    await Promise.all([this.following(store, signal), this.leases.run(signal)]);
+  }
+
+  /** The datastore's network, for ever. */
+  private async following(store: Datastore, signal: AbortSignal): Promise<void> {
+    const { log, config, changed } = this.context;
+    for await (const update of followNetwork(store, signal, config.etcdPrefix)) {
+      if (update.type === 'stale' && this.ownership.stale === undefined) {
+        log.warn({ reason: printable(update.reason) }, 'the datastore is out of reach; everything stays as it is');
+      } else if (update.type === 'rejected') {
+        log.warn({ key: printable(update.key), reason: update.reason }, 'a key in the datastore cannot be used');
+      }
+      if (this.ownership.apply(update)) changed();
+      this.leases?.observe(update);
+    }
+  }
+
+  replan(view: NodeView): void {
+    this.view = view;
+    const addresses = this.neededAddresses();
+    if (!addresses) return;
+    const { ownership } = this;
+    const [first] = addresses;
+    this.leases?.setNode({
+      publicIp: ownership.config?.ipv4 ? first?.address : undefined,
+      publicIpv6: ownership.config?.ipv6 ? addresses.at(-1)?.address : undefined,
+      backendType: BACKEND,
+    });
+    // an address that is away for a moment takes no route with it
+    if (view.missingAddress && this.plan) return;
+    this.hand(this.leases?.held?.lease, addresses, view);
+  }
+
+  /** One address for each family of the network, the IPv4 one first; undefined while one is not known. */
+  private neededAddresses(): NodeAddress[] | undefined {
+    if (!this.ownership.config) return undefined;
+    const families = this.families();
+    const addresses = families.flatMap((family) => this.view?.addresses.get(family)?.current ?? []);
+    return addresses.length === families.length ? addresses : undefined;
+  }
+
+  /** Makes the plan and hands it to the writers. */
+  private hand(ownLease: SubnetLease | undefined, addresses: readonly NodeAddress[], { host }: NodeView): void {
+    const { ownership, context } = this;
+    const plan = planNode({
+      ...{ ...context.config, network: ownership.config, leases: ownership.leases, addresses, host, ownLease },
+      before: this.plan,
+    });
+    const changed = !Bun.deepEquals(partsOf(this.plan), partsOf(plan));
+    this.plan = plan;
+    this.bridge.setDesired(plan.bridge);
+    this.masquerade.setDesired(plan.masquerade);
+    this.subnetFile.setDesired(plan.subnetEnv);
+    context.wantSysctls(plan.sysctls);
+    if (changed) context.caretaker.invalidate();
+    if (!ownership.complete) return;
+    context.routes.setDesired(LEASES, plan.routes.routes);
+    context.routes.markInSync(LEASES);
+  }
+
+  private onRoutes(): void {
+    const { routes, log } = this.context;
+    if (this.routedOnce || !this.ownership.complete || routes.status().waitingFor.includes(LEASES)) return;
+    this.routedOnce = true;
+    log.info({ routes: routes.status().installed }, 'the routes to the other nodes are in place');
+  }
+
+  /** The network pods are attached to, or why there is none yet. */
+  podNetwork(): Result<BridgeNetwork, string> {
+    const bridge = this.plan?.bridge;
+    if (!bridge || !this.routedOnce) {
+      const [reason] = this.report([]).reasons;
+      return err(reason ?? 'the routes to the other nodes are not in place yet');
+    }
+    const part = this.context.caretaker.status().find(({ name }) => name === this.bridge.name);
+    return part?.inSync === true ? ok(bridge) : err(`bridge ${bridge.bridge}: ${part?.problem ?? 'not there yet'}`);
+  }
+
+  report(pods: readonly PodStatus[]): NetworkReport {
+    return reportOf(this, pods);
+  }
+
+  async preview(store: Datastore, view: NodeView, signal: AbortSignal): Promise<readonly string[]> {
+    const { config } = this.context;
+    this.view = view;
+    const stop = new AbortController();
+    for await (const update of followNetwork(store, AbortSignal.any([signal, stop.signal]), config.etcdPrefix)) {
+      this.ownership.apply(update);
+      if (update.type === 'inSync') break;
+      if (update.type !== 'stale') continue;
+      const hint = 'without it nobody can say what would be changed';
+      throw new GodwitError('datastore', `the datastore does not answer: ${update.reason}`, { hint });
+    }
+    stop.abort();
+    if (!this.ownership.config)
+      return [`# network: no usable ${config.etcdPrefix}/config: nothing would be changed for it`];
+    const lines: string[] = [];
+    const own = this.findOwnLease(view);
+    if (own) lines.push(`# lease: ${subnetList(own.subnets).join(', ')} is this node’s`);
+    else
+      lines.push(
+        '# lease: none carries this node’s address; a subnet would be taken, and bridge and pods follow from it',
+      );
+    const addresses = this.neededAddresses();
+    if (!addresses)
+      return [...lines, '# routes: this node has no address of the network’s families: nothing would be changed'];
+    this.hand(own, addresses, view);
+    for (const problem of this.plan?.routes.problems ?? []) lines.push(`# lease ${problem.lease}: ${problem.reason}`);
+    return lines;
+  }
+
+  /** The lease this node has in the datastore, found by its address. */
+  private findOwnLease({ addresses }: NodeView): SubnetLease | undefined {
+    const previous = readSubnetEnv(this.context.config.subnetFile);
+    const node = { publicIp: addresses.get(4)?.current?.address, publicIpv6: addresses.get(6)?.current?.address };
+    const mine = this.ownership.leases.filter((lease) => isOwn(lease, node));
+    return mine.find((lease) => lease.subnets.ipv4 === previous?.ipv4) ?? mine[0];
+  }
+}
+
+/** What the caretaker's parts are told of a plan. */
+const partsOf = (plan: NodePlan | undefined) => [plan?.sysctls, plan?.bridge, plan?.masquerade, plan?.subnetEnv];
