@@ -39,11 +39,12 @@ const allowed: Record<string, readonly string[]> = {
   calc: ['base', 'net', 'model', 'desired'],
   dataplane: ['base', 'net', 'sys', 'netlink', 'nft', 'bpf', 'desired'],
   status: ['base', 'net'],
-  cni: ['base', 'net', 'sys', 'model', 'ipam', 'dataplane', 'desired', 'status'],
+  cni: ['base', 'shim', 'net', 'sys', 'model', 'ipam', 'dataplane', 'desired', 'status'],
   agent: ['*'],
   gateway: ['*'],
   trace: ['base', 'net', 'status', 'model', 'desired'],
-  lab: ['base', 'net', 'sys', 'netlink', 'status', 'datastore', 'ipam', 'dataplane'],
+  shim: [],
+  lab: ['base', 'net', 'sys', 'netlink', 'status', 'datastore', 'ipam', 'dataplane', 'cni'],
   cli: ['*'],
 };
 

@@ -21,6 +21,7 @@ export const testPackages: readonly { package: string; provides: string }[] = [
   { package: 'iptables', provides: '/usr/sbin/iptables' },
   { package: 'podman', provides: '/usr/bin/podman' },
   { package: 'runc', provides: '/usr/sbin/runc' },
+  { package: 'qemu-user-static', provides: '/usr/bin/qemu-aarch64-static' },
   { package: 'busybox-static', provides: '/usr/bin/busybox' },
 ];
 

@@ -16,6 +16,7 @@ const groups: Readonly<Record<string, Group>> = {
     load: () => import('./lab.ts'),
   },
   agent: { description: 'The node agent.', load: () => import('./agent.ts') },
+  cni: { description: 'The CNI plugin of a node.', load: () => import('./cni.ts') },
   bgp: { description: 'The BGP speaker, alone or talked to.', load: () => import('./bgp.ts') },
   gateway: {
     description: 'The announcer that tells gateways who owns which prefix.',

@@ -1,9 +1,11 @@
 /**
- * The plugin executable's half: it reads the environment and standard input, asks the node's agent, prints the answer and
- * ends. A runtime starts it for every pod, so start-up is everything here: this file and what it imports load nothing but
- * `node:fs`.
+ * The complete program as the CNI plugin: it reads the environment and standard input, asks the node's agent, prints the
+ * answer and ends. A runtime that starts the small executable (`src/shim`) comes here only when that one cannot go on: no
+ * agent, or one on another socket. Where the complete program is installed as the plugin it starts for every pod, so this
+ * file and what it imports load nothing but `node:fs`.
  */
 import { readSync, writeSync } from 'node:fs';
+import { ANSWER_TIMEOUT_SECONDS, NO_ANSWER } from '../shim/mod.ts';
 import { defer, settleDeferred } from './deferred.ts';
 import { parseEnvironment, variables } from './environment.ts';
 import type { Environment } from './environment.ts';
@@ -13,7 +15,8 @@ import type { Answer } from './protocol.ts';
 import { answerVersion, formatVersions, latestVersion } from './versions.ts';
 
 /** Runtimes give up after minutes; an agent that is stopped is told apart from a slow one here. */
-const ANSWER_TIMEOUT_MS = 60_000;
+const noAnswer = (socketPath: string): CniError =>
+  new CniError(codes.tryAgain, `godwit agent: no answer within ${ANSWER_TIMEOUT_SECONDS} s`, socketPath);
 
 const STDIN = 0;
 const STDOUT = 1;
@@ -46,7 +49,7 @@ function ask(socketPath: string, request: Uint8Array): Promise<Answer | undefine
     const reader = new FrameReader();
     let sent = 0;
     const lost = (why: string) => reject(new CniError(codes.tryAgain, `godwit agent: ${why}`, socketPath));
-    const timer = setTimeout(() => lost(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`), ANSWER_TIMEOUT_MS);
+    const timer = setTimeout(() => reject(noAnswer(socketPath)), 1000 * ANSWER_TIMEOUT_SECONDS);
     const connecting = Bun.connect({
       unix: socketPath,
       socket: {
@@ -108,6 +111,8 @@ async function handle(): Promise<Answer> {
     if (typeof socketPath !== 'string' || !socketPath.startsWith('/')) {
       throw new CniError(codes.invalidConfig, 'socket: not an absolute path');
     }
+    // the small executable has waited already
+    if (process.argv.includes(NO_ANSWER)) throw noAnswer(socketPath);
     const request = encodeRequest(env, bytes);
     return (await ask(socketPath, request)) ?? (await withoutAgent(environment, socketPath, request));
   } catch (error) {

@@ -11,11 +11,12 @@ import type { BridgeNetwork } from '../desired/mod.ts';
 import type { Attachment } from '../ipam/mod.ts';
 import { Attachments } from './attachments.ts';
 import { isDeferred, readDeferred, settleDeferred } from './deferred.ts';
-import type { Variables } from './environment.ts';
 import { CniError, codes, formatError } from './error.ts';
 import { PodNamespaces } from './namespace.ts';
-import { encodeAnswer, FrameReader, parseObject } from './protocol.ts';
-import type { Answer, Frame } from './protocol.ts';
+import { parseObject } from './protocol.ts';
+import type { Answer } from './protocol.ts';
+import { RequestReader } from './request.ts';
+import type { Request } from './request.ts';
 import { answerVerb } from './verbs.ts';
 import type { VerbContext } from './verbs.ts';
 import { answerVersion } from './versions.ts';
@@ -57,7 +58,7 @@ interface Outcome {
 }
 
 interface Connection {
-  readonly reader: FrameReader;
+  readonly reader: RequestReader;
   asked: boolean;
   output: Uint8Array;
 }
@@ -166,23 +167,24 @@ class Server implements CniServer {
   }
 
   private open(socket: Socket<Connection>): void {
-    socket.data = { reader: new FrameReader(), asked: false, output: new Uint8Array(0) };
+    socket.data = { reader: new RequestReader(this.options.socketPath), asked: false, output: new Uint8Array(0) };
     socket.timeout(IDLE_SECONDS);
     if (++this.connections > MAX_CONNECTIONS) socket.end();
   }
 
   private receive(socket: Socket<Connection>, piece: Uint8Array, context: VerbContext, started: Promise<void>): void {
     if (socket.data.asked) return;
-    const frame = socket.data.reader.push(piece);
-    if (frame === undefined) return;
-    if (frame === 'bad') {
+    const request = socket.data.reader.push(piece);
+    if (request === undefined) return;
+    // closed without a word: the small executable becomes the complete program then
+    if (request === 'bad') {
       socket.end();
       return;
     }
     socket.data.asked = true;
     socket.timeout(0);
-    const work = this.answer(frame, context, started).then(({ answer, report }) => {
-      socket.data.output = encodeAnswer(answer);
+    const work = this.answer(request, context, started).then(({ answer, report }) => {
+      socket.data.output = request.encode(answer);
       flush(socket);
       // the runtime waits for the answer, nobody for the line in the log
       report();
@@ -192,23 +194,23 @@ class Server implements CniServer {
   }
 
   /** Never rejects. */
-  private async answer(frame: Frame, context: VerbContext, started: Promise<void>): Promise<Outcome> {
+  private async answer(request: Request, context: VerbContext, started: Promise<void>): Promise<Outcome> {
     const { log, clock } = this.options;
-    const env = readVariables(frame.header['env']);
+    const { env, config } = request;
     const shown = (text = '') => printable(text, 128);
     const [verb, container, name] = [shown(env.CNI_COMMAND), shown(env.CNI_CONTAINERID), shown(env.CNI_IFNAME)];
     const fields = { verb, container, interface: name };
     const begin = clock.now();
     try {
       await started;
-      const stdout = await answerVerb(context, env, frame.body);
+      const stdout = await answerVerb(context, env, config);
       const ms = Math.round((clock.now() - begin) * 10) / 10;
       return { answer: { status: 0, stdout }, report: () => log.info({ ...fields, ms }, 'CNI request answered') };
     } catch (error) {
       const known = error instanceof CniError ? error : new CniError(codes.io, 'godwit agent', messageOf(error));
       const { code, message, details } = known;
       const words = { code, error: printable(message), details: printable(details) };
-      const version = answerVersion(parseObject(frame.body)?.['cniVersion']);
+      const version = answerVersion(parseObject(config)?.['cniVersion']);
       const answer = { status: 1, stdout: formatError(version, known) };
       return { answer, report: () => log.warn({ ...fields, ...words }, 'CNI request refused') };
     }
@@ -221,12 +223,6 @@ function flush(socket: Socket<Connection>): void {
   const written = Math.max(0, socket.write(output));
   socket.data.output = output.subarray(written);
   if (socket.data.output.length === 0) socket.end();
-}
-
-function readVariables(value: unknown): Variables {
-  if (typeof value !== 'object' || value === null) return {};
-  const strings = Object.entries(value).filter((entry): entry is [string, string] => typeof entry[1] === 'string');
-  return Object.fromEntries(strings);
 }
 
 async function somebodyListens(path: string): Promise<boolean> {

@@ -50,13 +50,13 @@ export class LabLayout {
     return `${this.datastoreDirectory}/log`;
   }
 
-  /** The CNI plugin's directory, as a runtime's /opt/cni/bin. */
-  get pluginDirectory(): string {
-    return `${this.directory}/bin`;
-  }
-
   hostDirectory(host: string): string {
     return `${this.directory}/hosts/${host}`;
+  }
+
+  /** The CNI plugin's directory, as a runtime's /opt/cni/bin. */
+  pluginDirectory(host: string): string {
+    return `${this.hostDirectory(host)}/bin`;
   }
 
   agentLog(host: string): string {

@@ -9,12 +9,6 @@ import { messageOf, sleep } from '../base/mod.ts';
 import { isAlive, processId, signalProcess } from '../sys/mod.ts';
 import type { NetworkNamespace, ProcessId } from '../sys/mod.ts';
 
-/** The command that is this program: the executable itself, or the runtime with the source. */
-export function selfCommand(): string[] {
-  const compiled = Bun.main.startsWith('/$bunfs/');
-  return compiled ? [process.execPath] : [process.execPath, Bun.main];
-}
-
 /** Nothing of the user's settings for Godwit, nor of his shell, reaches a lab's programs. */
 export function cleanEnvironment(): Record<string, string> {
   return { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/', LANG: 'C.UTF-8' };

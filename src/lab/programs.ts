@@ -5,9 +5,9 @@ import { openDatastore } from '../datastore/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
 import { configKey, DEFAULT_NETWORK_PREFIX, formatLeaseValue, subnetsName, subnetsPrefix } from '../ipam/mod.ts';
 import { prefixAddress, prefixSize, nthAddress } from '../net/mod.ts';
-import { NetworkNamespace } from '../sys/mod.ts';
+import { NetworkNamespace, selfCommand } from '../sys/mod.ts';
 import type { LabLayout } from './layout.ts';
-import { selfCommand, startDaemon, tailOf } from './process.ts';
+import { startDaemon, tailOf } from './process.ts';
 import type { Daemon } from './process.ts';
 import type { Machine, Topology } from './topology.ts';
 

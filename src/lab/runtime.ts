@@ -3,15 +3,15 @@
  * does it (specification 1.1.0, sections 2 and 3): the variables in its environment, the configuration on its standard
  * input, its answer from standard output.
  */
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { GodwitError, printable, sleep } from '../base/mod.ts';
+import { installExecutable } from '../cni/mod.ts';
 import { parseInterfaceAddress } from '../net/mod.ts';
 import type { IpAddress } from '../net/mod.ts';
 import { NetworkNamespace } from '../sys/mod.ts';
 import type { LabLayout } from './layout.ts';
 import { makeNamespace } from './network.ts';
-import { cleanEnvironment, selfCommand } from './process.ts';
+import { cleanEnvironment } from './process.ts';
 import type { Pod } from './topology.ts';
 
 const PLUGIN = 'godwit';
@@ -19,17 +19,9 @@ const TRY_AGAIN = 11;
 const ATTEMPTS = 20;
 const PLUGIN_TIMEOUT_MS = 30_000;
 
-/** Puts the plugin where CNI_PATH points: the executable itself, or from a checkout a script that runs the source. */
-export function installPlugin(layout: LabLayout): void {
-  const [program, script] = selfCommand();
-  mkdirSync(layout.pluginDirectory, { recursive: true });
-  const path = `${layout.pluginDirectory}/${PLUGIN}`;
-  if (script === undefined) {
-    symlinkSync(program!, path);
-    return;
-  }
-  writeFileSync(path, `#!/bin/sh\nexec '${program!.replaceAll("'", `'\\''`)}' '${script.replaceAll("'", `'\\''`)}'\n`);
-  chmodSync(path, 0o755);
+/** Puts the plugin where CNI_PATH of a host points, as `godwit cni install` does. */
+export function installPlugin(layout: LabLayout, host: string): void {
+  installExecutable(`${layout.pluginDirectory(host)}/${PLUGIN}`, layout.cniSocket(host));
 }
 
 const result = z.object({ ips: z.array(z.object({ address: z.string() })).min(1) });
@@ -51,7 +43,7 @@ export async function attachPod(layout: LabLayout, pod: Pod, signal: AbortSignal
     CNI_CONTAINERID: `${layout.name}-${pod.name}`,
     CNI_NETNS: path,
     CNI_IFNAME: 'eth0',
-    CNI_PATH: layout.pluginDirectory,
+    CNI_PATH: layout.pluginDirectory(pod.host),
     CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=lab;K8S_POD_NAME=${pod.name}`,
   };
   for (let attempt = 1; ; attempt++) {
@@ -88,7 +80,7 @@ async function execute(
 ) {
   using namespace = NetworkNamespace.open(layout.namespace(host));
   const child = namespace.run(() =>
-    Bun.spawn([`${layout.pluginDirectory}/${PLUGIN}`], {
+    Bun.spawn([`${layout.pluginDirectory(host)}/${PLUGIN}`], {
       cwd: '/',
       env: { ...cleanEnvironment(), ...environment },
       stdio: [new TextEncoder().encode(stdin), 'pipe', 'pipe'],

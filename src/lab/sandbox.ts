@@ -8,11 +8,10 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, st
 import { tmpdir } from 'node:os';
 import { GodwitError, sleep } from '../base/mod.ts';
 import { Rtnetlink, setLink } from '../netlink/mod.ts';
-import { isAlive, mountTmpfs, processId, tryLock } from '../sys/mod.ts';
+import { isAlive, mountTmpfs, processId, selfCommand, tryLock } from '../sys/mod.ts';
 import type { Fd, ProcessId } from '../sys/mod.ts';
 import { LABS, NAMESPACES } from './layout.ts';
 import { listLabs } from './manifest.ts';
-import { selfCommand } from './process.ts';
 
 /** The hidden command that holds the sandbox; its argument is the directory outside. */
 export const HOLD_COMMAND = 'hold-sandbox';

@@ -108,7 +108,7 @@ async function build(layout: LabLayout, topology: Topology, manifest: Manifest, 
   }
   step(`${hosts.map((host) => host.name).join(', ')}: godwit agent`);
   const agents = hosts.map((host) => ({ host, daemon: record(host.name, startAgent(layout, host, url)) }));
-  installPlugin(layout);
+  for (const host of hosts) installPlugin(layout, host.name);
   await together(agents, signal, async ({ host, daemon }, stop) => {
     await waitForAgent(layout, host.name, daemon, stop);
     step(`${host.name}: ready, every other host's route is in its kernel`);

@@ -39,3 +39,9 @@ export function signalProcess(id: ProcessId, signal: 'SIGTERM' | 'SIGKILL' | 'SI
   if (result < 0) throw new KernelError(`${signal} to process ${id.pid}`, -result);
   return true;
 }
+
+/** The command that is this program: the executable itself, or the runtime with the source. */
+export function selfCommand(): string[] {
+  const compiled = Bun.main.startsWith('/$bunfs/');
+  return compiled ? [process.execPath] : [process.execPath, Bun.main];
+}

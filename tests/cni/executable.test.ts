@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { repositoryRoot } from '../../scripts/lib/process.ts';
+import { installExecutable } from '../../src/cni/mod.ts';
 import { runPlugin, TestNode } from '../support/cni.ts';
 import { run, TestNamespaces } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
@@ -35,6 +36,35 @@ describe.skipIf(!here)('the built executable as a plugin', () => {
     expect(checked.status).toBe(0);
     expect(await runPlugin('DEL', call, executable)).toMatchObject({ status: 0, stdout: '' });
     expect((await runPlugin('VERSION', { config: {} }, executable)).json.supportedVersions).toContain('1.1.0');
+  });
+
+  test('installs the small executable, which asks an agent on another socket by way of this one', async () => {
+    const elsewhere = join(directory, 'elsewhere');
+    const command = [
+      'cni',
+      'install',
+      '--bin-dir',
+      directory,
+      '--name',
+      'elsewhere',
+      '--socket',
+      '/nonexistent/socket',
+    ];
+    expect(run(executable, ...command)).toBe(`${elsewhere}\n`);
+    const netns = node.pod('p2');
+    const call = { container: 'elsewhere', netns, config: node.config() };
+    expect((await runPlugin('ADD', call, elsewhere)).status).toBe(0);
+    expect(
+      (await runPlugin('STATUS', { config: { ...call.config, socket: '/nonexistent' } }, elsewhere)).json.code,
+    ).toBe(50);
+    // an agent listens, but the configuration names another
+    const other = join(directory, 'other');
+    installExecutable(other, node.socketPath, [executable]);
+    expect((await runPlugin('STATUS', { config: node.config() }, other)).status).toBe(0);
+    expect((await runPlugin('STATUS', { config: node.config({ socket: '/nonexistent' }) }, other)).json.code).toBe(50);
+    expect(await runPlugin('DEL', call, other)).toMatchObject({ status: 0, stdout: '' });
+    const version = await runPlugin('VERSION', { config: { cniVersion: '0.4.0' } }, elsewhere);
+    expect(version.json).toMatchObject({ cniVersion: '0.4.0' });
   });
 
   test('reads nothing of the directory it is started in', () => {

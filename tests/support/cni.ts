@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { repositoryRoot } from '../../scripts/lib/process.ts';
 import { silentLogger, systemClock } from '../../src/base/mod.ts';
-import { createCniServer } from '../../src/cni/mod.ts';
+import { createCniServer, installExecutable } from '../../src/cni/mod.ts';
 import type { CniServer, CniServerOptions } from '../../src/cni/mod.ts';
 import type { BridgeNetwork } from '../../src/desired/mod.ts';
 import { ip, prefix } from '../../src/net/mod.ts';
@@ -12,8 +12,28 @@ import { addAddress, addLink, Rtnetlink } from '../../src/netlink/mod.ts';
 import { until } from './netns.ts';
 import type { TestNamespaces } from './netns.ts';
 
-/** The plugin as it runs from a checkout. */
+/** The complete program as the plugin, as it runs from a checkout. */
 export const pluginFromSource = join(repositoryRoot, 'bin/godwit');
+
+const installed = new Map<string, string>();
+
+/** The plugin as it is installed for an agent's socket: the small executable, with the source as complete program. */
+export function pluginFor(socketPath: string): string {
+  let path = installed.get(socketPath);
+  if (path === undefined) {
+    const directory = mkdtempSync(join(tmpdir(), 'godwit-plugin-'));
+    process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+    path = join(directory, 'godwit');
+    installExecutable(path, socketPath, [pluginFromSource]);
+    installed.set(socketPath, path);
+  }
+  return path;
+}
+
+function pluginOf({ config }: PluginCall): string {
+  const socket: unknown = typeof config === 'object' && config !== null && 'socket' in config && config.socket;
+  return typeof socket === 'string' && socket.startsWith('/') ? pluginFor(socket) : pluginFromSource;
+}
 
 export interface PluginCall {
   readonly container?: string;
@@ -47,7 +67,7 @@ export interface PluginOutput {
 }
 
 /** Executes a plugin as a runtime does: environment, configuration on standard input, a clean environment otherwise. */
-export async function runPlugin(verb: string, call: PluginCall, plugin = pluginFromSource): Promise<PluginAnswer> {
+export async function runPlugin(verb: string, call: PluginCall, plugin = pluginOf(call)): Promise<PluginAnswer> {
   const env: Record<string, string> = {
     PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
     CNI_COMMAND: verb,
