@@ -4,9 +4,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { repositoryRoot } from '../../scripts/lib/process.ts';
+import { installExecutable } from '../../src/cni/mod.ts';
 import { Cluster } from '../agent/cluster.ts';
 import type { Node } from '../agent/cluster.ts';
+import { pluginFromSource } from '../support/cni.ts';
 import { run, until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 
@@ -31,12 +32,13 @@ class Podman {
     const { directory } = this;
     for (const name of ['net.d', 'plugins', 'tmp']) mkdirSync(join(directory, name), { recursive: true });
     // the plugins of a host: ours beside Debian's
-    symlinkSync(join(repositoryRoot, 'bin/godwit'), join(directory, 'plugins/godwit'));
+    const socket = `${node.directory}/run/cni.sock`;
+    installExecutable(join(directory, 'plugins/godwit'), socket, [pluginFromSource]);
     symlinkSync('/usr/lib/cni/portmap', join(directory, 'plugins/portmap'));
     const conflist = {
       ...{ cniVersion: '0.4.0', name: 'pods' },
       plugins: [
-        { type: 'godwit', socket: `${node.directory}/run/cni.sock`, capabilities: { ips: true, mac: true } },
+        { type: 'godwit', socket, capabilities: { ips: true, mac: true } },
         { type: 'portmap', capabilities: { portMappings: true } },
       ],
     };
