@@ -1,11 +1,15 @@
 /** Where resources are in etcd. */
-import { kindNames, kinds } from './kinds.ts';
+import { calicoGroup, godwitGroup } from './kind.ts';
+import { groupOf, kindNames, kinds } from './kinds.ts';
 import type { Kind } from './kinds.ts';
 
-export const RESOURCES = '/calico/resources/v3/projectcalico.org/';
+/** Where Calico's resources are. */
+export const RESOURCES = calicoGroup.prefix;
+/** Where ours are. */
+export const GODWIT_RESOURCES = godwitGroup.prefix;
 
 export const kindPrefix = (kind: Kind, namespace?: string): string =>
-  `${RESOURCES}${kinds[kind].plural}/${namespace === undefined ? '' : `${namespace}/`}`;
+  `${groupOf(kind).prefix}${kinds[kind].plural}/${namespace === undefined ? '' : `${namespace}/`}`;
 
 export const resourceKey = (kind: Kind, name: string, namespace?: string): string =>
   `${kindPrefix(kind, kinds[kind].namespaced ? (namespace ?? 'default') : undefined)}${name}`;
@@ -16,13 +20,14 @@ export interface ResourceId {
   readonly name: string;
 }
 
-const byPlural = new Map<string, Kind>(kindNames.map((kind) => [kinds[kind].plural, kind]));
+const byPrefix = new Map<string, Kind>(kindNames.map((kind) => [`${groupOf(kind).prefix}${kinds[kind].plural}`, kind]));
 
 /** undefined for keys of other kinds, and for keys that no resource has. */
 export function parseResourceKey(key: string): ResourceId | undefined {
-  if (!key.startsWith(RESOURCES)) return undefined;
-  const [plural, ...rest] = key.slice(RESOURCES.length).split('/');
-  const kind = byPlural.get(plural ?? '');
+  const group = [calicoGroup, godwitGroup].find(({ prefix }) => key.startsWith(prefix));
+  if (!group) return undefined;
+  const [plural, ...rest] = key.slice(group.prefix.length).split('/');
+  const kind = byPrefix.get(`${group.prefix}${plural}`);
   if (kind === undefined || rest.some((part) => part === '')) return undefined;
   const [first, second] = rest;
   if (kinds[kind].namespaced) return rest.length === 2 ? { kind, namespace: first, name: second! } : undefined;

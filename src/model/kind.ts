@@ -15,8 +15,23 @@ export interface Column<Spec> {
   cell(resource: { readonly name: string; readonly namespace?: string | undefined; readonly spec: Spec }): string;
 }
 
+/** Whose resources they are: what `apiVersion` says, and where they are in etcd. */
+export interface ApiGroup {
+  readonly apiVersion: string;
+  /** Keys are `PREFIX<plural>/[<namespace>/]<name>`. */
+  readonly prefix: string;
+}
+export const calicoGroup: ApiGroup = {
+  apiVersion: 'projectcalico.org/v3',
+  prefix: '/calico/resources/v3/projectcalico.org/',
+};
+/** What Calico has no word for. */
+export const godwitGroup: ApiGroup = { apiVersion: 'godwit.io/v1', prefix: '/godwit/v1/resources/' };
+
 export interface KindDefinition<Name extends string, Spec> {
   readonly kind: Name;
+  /** Calico's when absent. */
+  readonly group?: ApiGroup;
   /** As in etcd's keys and, with the singular, on the command line. */
   readonly plural: string;
   readonly shortNames: readonly string[];

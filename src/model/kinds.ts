@@ -5,6 +5,8 @@ import { bgpFilter } from './kinds/bgp-filter.ts';
 import type { BgpFilterSpec } from './kinds/bgp-filter.ts';
 import { bgpPeer } from './kinds/bgp-peer.ts';
 import type { BgpPeerSpec } from './kinds/bgp-peer.ts';
+import { clusterConfiguration } from './kinds/cluster-configuration.ts';
+import type { ClusterConfigurationSpec } from './kinds/cluster-configuration.ts';
 import { felixConfiguration } from './kinds/felix-configuration.ts';
 import type { FelixConfigurationSpec } from './kinds/felix-configuration.ts';
 import { ipamConfiguration, ipReservation } from './kinds/ipam.ts';
@@ -15,7 +17,8 @@ import { node } from './kinds/node.ts';
 import type { NodeSpec } from './kinds/node.ts';
 import { workloadEndpoint } from './kinds/workload-endpoint.ts';
 import type { WorkloadEndpointSpec } from './kinds/workload-endpoint.ts';
-import type { KindDefinition } from './kind.ts';
+import { calicoGroup } from './kind.ts';
+import type { ApiGroup, KindDefinition } from './kind.ts';
 
 export interface Specs {
   IPPool: IpPoolSpec;
@@ -27,6 +30,7 @@ export interface Specs {
   BGPPeer: BgpPeerSpec;
   BGPFilter: BgpFilterSpec;
   FelixConfiguration: FelixConfigurationSpec;
+  ClusterConfiguration: ClusterConfigurationSpec;
 }
 export type Kind = keyof Specs;
 
@@ -41,8 +45,11 @@ export const kinds: { readonly [K in Kind]: KindDefinition<K, Specs[K]> } = {
   BGPFilter: bgpFilter,
   BGPPeer: bgpPeer,
   WorkloadEndpoint: workloadEndpoint,
+  ClusterConfiguration: clusterConfiguration,
 };
 export const kindNames = Object.keys(kinds) as readonly Kind[];
+
+export const groupOf = (kind: Kind): ApiGroup => (kinds[kind] as KindDefinition<Kind, unknown>).group ?? calicoGroup;
 
 export const isKind = (text: string): text is Kind => Object.hasOwn(kinds, text);
 

@@ -8,6 +8,8 @@ export * from './kinds.ts';
 export type { BgpConfigurationSpec } from './kinds/bgp-configuration.ts';
 export type { BgpFilterRule, BgpFilterSpec } from './kinds/bgp-filter.ts';
 export type { BgpPeerSpec, PeerAddress } from './kinds/bgp-peer.ts';
+export { defaultRouteReflectors } from './kinds/cluster-configuration.ts';
+export type { ClusterConfigurationSpec, RouteReflectorSettings } from './kinds/cluster-configuration.ts';
 export type { FelixConfigurationSpec } from './kinds/felix-configuration.ts';
 export { encapsulationModes, poolUses } from './kinds/ip-pool.ts';
 export type { IpPoolSpec } from './kinds/ip-pool.ts';

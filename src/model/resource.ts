@@ -10,13 +10,11 @@ import { canonical } from './canonical.ts';
 import { emptyObject, goJson, isObject, parseJson } from './json.ts';
 import type { JsonObject } from './json.ts';
 import type { KindDefinition, Problem } from './kind.ts';
-import { isKind, kindNames, kinds } from './kinds.ts';
+import { groupOf, isKind, kindNames, kinds } from './kinds.ts';
 import type { Kind, Specs } from './kinds.ts';
 import { checkMetadata, metadataOf, metadataOrder } from './metadata.ts';
 import type { ObjectMeta } from './metadata.ts';
 import { refusedValue } from './problem-text.ts';
-
-export const API_VERSION = 'projectcalico.org/v3';
 
 export interface Resource<K extends Kind = Kind> {
   readonly kind: K;
@@ -49,7 +47,8 @@ function read(value: unknown, source: 'store' | 'given', revision: number): Resu
   const { kind, apiVersion, metadata } = value;
   const problems: Problem[] = [];
   if (typeof kind !== 'string' || !isKind(kind)) return err([refusedValue('kind', kind, kindNames.join(', '))]);
-  if (apiVersion !== API_VERSION) problems.push(refusedValue('apiVersion', apiVersion, API_VERSION));
+  const group = groupOf(kind);
+  if (apiVersion !== group.apiVersion) problems.push(refusedValue('apiVersion', apiVersion, group.apiVersion));
   problems.push(...checkMetadata(metadata, kinds[kind].namespaced, source));
   if (source === 'given') {
     const known = ['kind', 'apiVersion', 'metadata', 'spec', 'status'];
@@ -134,7 +133,7 @@ export function storedJson(resource: AnyResource): JsonObject {
   const { kind: _k, apiVersion: _a, metadata, spec: _s, ...others } = resource.raw;
   return {
     kind: resource.kind,
-    apiVersion: API_VERSION,
+    apiVersion: groupOf(resource.kind).apiVersion,
     metadata: metadataOrder(metadata as JsonObject),
     spec,
     ...others,

@@ -187,6 +187,25 @@ describe.skipIf(!here)('resources', () => {
     );
   });
 
+  test('our own configuration of the cluster, under a key of our own', () => {
+    const config = (spec: string, version = 'godwit.io/v1') =>
+      `apiVersion: ${version}\nkind: ClusterConfiguration\nmetadata: {name: default}\nspec: {routeReflectors: {${spec}}}`;
+    expect(godwit(['apply', '-f', '-'], config('mode: auto, count: 17')).error).toContain(
+      'spec.routeReflectors.count: 17 is not; allowed: a whole number from 1 to 16',
+    );
+    expect(godwit(['apply', '-f', '-'], config('mode: auto', 'projectcalico.org/v3')).error).toContain(
+      'apiVersion: "projectcalico.org/v3" is not; allowed: godwit.io/v1',
+    );
+    expect(godwit(['apply', '-f', '-'], config('mode: auto, failureDomain: rack, holdDown: 90s')).status).toBe(0);
+    expect(get('/godwit/v1/resources/clusterconfigurations/default')).toContain(
+      '"spec":{"routeReflectors":{"mode":"auto","failureDomain":"rack","holdDown":"1m30s"}}',
+    );
+    expect(godwit(['get', 'clusterconfig']).out).toBe(
+      'NAME     ROUTEREFLECTORS  COUNT  THRESHOLD\ndefault  auto             2      100',
+    );
+    expect(godwit(['delete', 'clusterconfig', 'default']).status).toBe(0);
+  });
+
   test('Felix’s settings: kept, and said to be without meaning', () => {
     const felix =
       'apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: default}\nspec: {ipipMTU: 1400, bpfEnabled: false}';

@@ -2,7 +2,7 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
-import { API_VERSION, goJson, kinds, storedJson } from '../../model/mod.ts';
+import { goJson, groupOf, kinds, storedJson } from '../../model/mod.ts';
 import type { AnyResource, JsonObject, Kind, KindDefinition } from '../../model/mod.ts';
 import { table } from '../output.ts';
 
@@ -44,7 +44,7 @@ export function render(format: ResourceFormat, listing: Listing): string {
 function listJson({ resources, kind, revision }: Listing): JsonObject {
   return {
     kind: kind === undefined ? 'List' : `${kind}List`,
-    apiVersion: kind === undefined ? 'v1' : API_VERSION,
+    apiVersion: kind === undefined ? 'v1' : groupOf(kind).apiVersion,
     metadata: revision === undefined ? {} : { resourceVersion: String(revision) },
     items: resources.map(shownJson),
   };
