@@ -7,3 +7,4 @@ export * from './nat.ts';
 export * from './tunnels/encapsulation.ts';
 export * from './tunnels/peers.ts';
 export * from './tunnels/settings.ts';
+export * from './reflectors/mod.ts';

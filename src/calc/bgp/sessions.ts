@@ -109,34 +109,41 @@ function mesh(self: Speaker, cluster: Cluster): BgpSession[] {
   const out: BgpSession[] = [];
   for (const other of cluster.speakers.values()) {
     if (other.name === self.name || other.clusterId !== undefined) continue;
-    for (const family of [4, 6] as const) {
-      const [source, neighbor] = [self.addresses[family], other.addresses[family]];
-      if (source === undefined || neighbor === undefined || source === neighbor) continue;
-      out.push({
-        name: named('Mesh', neighbor),
-        peer: undefined,
-        family,
-        neighbor,
-        port: other.port ?? DEFAULT_PORT,
-        remoteAs: other.as,
-        localAs: undefined,
-        sourceAddress: source,
-        // one of the two connects: by text, as all Calico nodes compare
-        passive: neighbor > source,
-        reflectorClient: false,
-        clusterId: undefined,
-        nextHop: 'auto',
-        password: secretOf(global?.nodeMeshPassword),
-        ttlSecurityHops: undefined,
-        restartTime: global?.nodeMeshMaxRestartTime,
-        keepaliveTime: undefined,
-        allowedLocalAs: 0,
-        reachableBy: undefined,
-        filters: [],
-        importRules: [],
-        exportRules: [],
-      });
-    }
+    out.push(...meshSessions(self, other, cluster));
+  }
+  return out;
+}
+
+/** The sessions two nodes of the mesh have with each other, one a family. */
+export function meshSessions(self: Speaker, other: Speaker, { global }: Cluster): BgpSession[] {
+  const out: BgpSession[] = [];
+  for (const family of [4, 6] as const) {
+    const [source, neighbor] = [self.addresses[family], other.addresses[family]];
+    if (source === undefined || neighbor === undefined || source === neighbor) continue;
+    out.push({
+      name: named('Mesh', neighbor),
+      peer: undefined,
+      family,
+      neighbor,
+      port: other.port ?? DEFAULT_PORT,
+      remoteAs: other.as,
+      localAs: undefined,
+      sourceAddress: source,
+      // one of the two connects: by text, as all Calico nodes compare
+      passive: neighbor > source,
+      reflectorClient: false,
+      clusterId: undefined,
+      nextHop: 'auto',
+      password: secretOf(global?.nodeMeshPassword),
+      ttlSecurityHops: undefined,
+      restartTime: global?.nodeMeshMaxRestartTime,
+      keepaliveTime: undefined,
+      allowedLocalAs: 0,
+      reachableBy: undefined,
+      filters: [],
+      importRules: [],
+      exportRules: [],
+    });
   }
   return out;
 }
