@@ -21,8 +21,10 @@ export interface ApiGroup {
   /** Keys are `PREFIX<plural>/[<namespace>/]<name>`. */
   readonly prefix: string;
 }
+/** Of Calico's resources. */
+export const API_VERSION = 'projectcalico.org/v3';
 export const calicoGroup: ApiGroup = {
-  apiVersion: 'projectcalico.org/v3',
+  apiVersion: API_VERSION,
   prefix: '/calico/resources/v3/projectcalico.org/',
 };
 /** What Calico has no word for. */

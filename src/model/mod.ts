@@ -3,6 +3,7 @@ export * from './client.ts';
 export { formatDuration, parseDuration } from './duration.ts';
 export * from './json.ts';
 export * from './keys.ts';
+export { API_VERSION } from './kind.ts';
 export type { Column, KindDefinition, Problem } from './kind.ts';
 export * from './kinds.ts';
 export type { BgpConfigurationSpec } from './kinds/bgp-configuration.ts';

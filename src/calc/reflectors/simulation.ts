@@ -69,7 +69,10 @@ export class Simulation {
     const name = `node-${number}`;
     const address = `10.0.${number >> 8}.${number & 255}` as IpAddress;
     const speaker = { name, labels: { zone }, addresses: { 4: address }, as: 64512 as Asn };
-    this.nodes.set(name, new SimulatedNode({ ...speaker, clusterId: undefined, port: undefined }));
+    this.nodes.set(
+      name,
+      new SimulatedNode({ ...speaker, clusterId: undefined, gatewayAs: undefined, port: undefined }),
+    );
     return name;
   }
 
