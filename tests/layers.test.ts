@@ -39,7 +39,7 @@ const allowed: Record<string, readonly string[]> = {
   calc: ['base', 'net', 'model', 'desired'],
   dataplane: ['base', 'net', 'sys', 'netlink', 'nft', 'bpf', 'desired'],
   status: ['base', 'net'],
-  cni: ['base', 'shim', 'net', 'sys', 'model', 'ipam', 'dataplane', 'desired', 'status'],
+  cni: ['base', 'shim', 'net', 'sys', 'netlink', 'model', 'ipam', 'dataplane', 'desired', 'status'],
   agent: ['*'],
   gateway: ['*'],
   trace: ['base', 'net', 'status', 'model', 'desired'],

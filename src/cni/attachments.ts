@@ -3,48 +3,47 @@
  * records on disk and the marks on the links are what it is rebuilt from after a restart.
  *
  * An ADD is: choose addresses, write the record, make the interface, mark it; all in one synchronous stretch, so that no
- * other request sees half of it. A DEL is: delete the interface, and when the kernel says it is gone, remove the record and
- * free the addresses. The mark on the link says that the ADD was finished. So after a kill at any point the next start
- * has one rule: what has a record and a marked link is kept, what lacks one of them is made whole from the mark or removed.
+ * other request sees half of it. (A routed pod's addresses come from the datastore, before that stretch: see `routed.ts`.)
+ * A DEL is: delete the interface, and when the kernel says it is gone, remove the record and free the addresses. The mark
+ * on the link says that the ADD was finished. So after a kill at any point the next start has one rule: what has a record
+ * and a marked link is kept, what lacks one of them is made whole from the mark or removed.
  */
-import { randomBytes } from 'node:crypto';
 import { messageOf, unreachable } from '../base/mod.ts';
 import type { Clock, Logger } from '../base/mod.ts';
-import type { BridgeNetwork, PodSubnet } from '../desired/mod.ts';
+import { isRouted } from '../desired/mod.ts';
+import type { BridgeNetwork, PodNetwork, PodSubnet, RoutedNetwork } from '../desired/mod.ts';
 import { endpointOwner, Endpoints, formatMark, parseMark } from '../dataplane/mod.ts';
 import type { AttachError, BridgeLink, Endpoint } from '../dataplane/mod.ts';
-import { attachmentKey, AttachmentStore, isAssignable } from '../ipam/mod.ts';
+import { attachmentKey, AttachmentStore, isAssignable, isHostInterface } from '../ipam/mod.ts';
 import type { Attachment } from '../ipam/mod.ts';
-import { familyOf, formatInterfaceAddress, hostPrefix, macFromBytes, parseInterfaceAddress } from '../net/mod.ts';
-import { prefixLength } from '../net/mod.ts';
-import type { IpAddress, MacAddress, Prefix } from '../net/mod.ts';
-import type { KernelError, NetworkNamespace } from '../sys/mod.ts';
+import { familyOf, formatInterfaceAddress, hostPrefix, parseInterfaceAddress, prefixLength } from '../net/mod.ts';
+import type { IpAddress } from '../net/mod.ts';
+import { NetworkNamespace } from '../sys/mod.ts';
+import type { KernelError } from '../sys/mod.ts';
+import type { Debt } from './debts.ts';
 import { CniError, codes } from './error.ts';
+import { RoutedPods } from './routed.ts';
+import type { RoutedOptions } from './routed.ts';
+import { bridgedAttachment, handleOf, NO_MAC, routedAttachment, routedInterfaceName } from './shape.ts';
+import type { AttachRequest, Place, PodName } from './shape.ts';
 import { AttachmentTable, keyOf } from './table.ts';
-
-export interface AttachRequest {
-  readonly container: string;
-  readonly interface: string;
-  /** Name of the CNI network. */
-  readonly network: string;
-  readonly namespacePath: string;
-  /** At most one a family; the others are chosen. */
-  readonly addresses: readonly IpAddress[];
-  readonly mac?: MacAddress | undefined;
-  readonly mtu?: number | undefined;
-  /** Without a gateway: through the bridge. */
-  readonly routes: readonly { readonly dst: Prefix; readonly gw?: IpAddress | undefined }[];
-  readonly pod?: { readonly namespace: string; readonly name: string; readonly uid: string } | undefined;
-}
 
 interface Options {
   readonly stateDirectory: string;
   readonly log: Logger;
   readonly clock: Clock;
   readonly onChange: () => void;
+  /** For routed networks. */
+  readonly routed?: RoutedOptions | undefined;
 }
 
-const NO_MAC = '00:00:00:00:00:00' as MacAddress;
+/** What a DEL tells besides container and interface. */
+export interface RemovalHint {
+  /** Name of the CNI network. */
+  readonly network?: string | undefined;
+  readonly pod?: PodName | undefined;
+}
+
 const ownerOf = (a: { readonly container: string; readonly interface: string }): string =>
   endpointOwner(a.container, a.interface);
 
@@ -56,13 +55,6 @@ function endpointOf(attachment: Attachment): Endpoint {
   return { ...attachment, mark: formatMark({ ...attachment, addresses }) };
 }
 
-/** Locally administered, unicast. */
-function randomMac(): MacAddress {
-  const bytes = randomBytes(6);
-  bytes[0] = (bytes[0]! & 0xfc) | 2;
-  return macFromBytes(bytes);
-}
-
 export class Attachments implements Disposable {
   private readonly store: AttachmentStore;
   private readonly endpoints = new Endpoints();
@@ -70,11 +62,14 @@ export class Attachments implements Disposable {
   private readonly table = new AttachmentTable();
   /** The last operation on a key: operations on one attachment go one after the other. */
   private readonly last = new Map<string, Promise<unknown>>();
+  private readonly routed: RoutedPods | undefined;
 
   /** Throws what the file system says when the state directory cannot be made. */
   constructor(options: Options) {
     this.options = options;
     this.store = new AttachmentStore(options.stateDirectory);
+    const { routed, stateDirectory, log } = options;
+    if (routed) this.routed = new RoutedPods(routed, stateDirectory, log);
   }
 
   list(): Attachment[] {
@@ -101,25 +96,62 @@ export class Attachments implements Disposable {
   }
 
   /** Makes it, or gives the one that is there when it is whole. Throws CniError. */
-  async attach(request: AttachRequest, pod: NetworkNamespace, network: BridgeNetwork): Promise<Attachment> {
+  async attach(request: AttachRequest, pod: NetworkNamespace, network: PodNetwork): Promise<Attachment> {
     const key = keyOf(request);
     return this.exclusive(key, async () => {
       const existing = this.table.get(key);
       if (existing) {
         if (this.isWhole(existing, pod)) return existing;
-        await this.release(existing);
+        // its handle stays its own: what is made anew has the same addresses
+        await this.release(existing, 'later');
       }
-      if (network.subnets.some((subnet) => this.table.nextAddress(subnet) === undefined)) await this.reclaim();
-      // from the choice of the address to its being noted nothing is waited for
-      const bridge = this.readBridge(network);
-      return this.make(this.choose(request, network, pod, bridge), pod, bridge);
+      return isRouted(network)
+        ? this.attachRouted(request, pod, network)
+        : this.attachBridged(request, pod, network, key);
     });
   }
 
+  private async attachBridged(request: AttachRequest, pod: NetworkNamespace, network: BridgeNetwork, key: string) {
+    if (network.subnets.some((subnet) => this.table.nextAddress(subnet) === undefined)) await this.reclaim();
+    // from the choice of the address to its being noted nothing is waited for
+    const bridge = this.readBridge(network);
+    const place = this.place(pod, this.table.hostInterface(key));
+    return this.make(bridgedAttachment(request, network, this.choose(request, network), bridge, place), pod, bridge);
+  }
+
+  private async attachRouted(request: AttachRequest, pod: NetworkNamespace, network: RoutedNetwork) {
+    const { routed } = this;
+    if (!routed) throw new CniError(codes.tryAgain, 'this agent attaches no routed pods');
+    try {
+      const addresses = await routed.assign(request, network);
+      const name = routedInterfaceName(request);
+      await this.evict(name, keyOf(request));
+      return await this.make(routedAttachment(request, network, addresses, this.place(pod, name)), pod);
+    } catch (error) {
+      // what was given, or may have been, goes back
+      routed.debts.wake();
+      throw error;
+    }
+  }
+
+  /** An older sandbox of the same pod, which has its name: it is dead, and its own DEL may come late or never. */
+  private async evict(hostInterface: string, key: string): Promise<void> {
+    for (;;) {
+      const other = this.table.byName(hostInterface);
+      if (!other || keyOf(other) === key) return;
+      // no two wait for each other: the one that has the name waits for nobody
+      await this.exclusive(keyOf(other), async () => {
+        if (this.table.byName(hostInterface) === other) await this.release(other);
+      });
+    }
+  }
+
+  private place(pod: NetworkNamespace, hostInterface: string): Place {
+    return { namespaceIdentity: pod.identity, now: this.options.clock.wallNow(), hostInterface };
+  }
+
   private isWhole(attachment: Attachment, pod: NetworkNamespace): boolean {
-    return (
-      attachment.namespaceIdentity === pod.identity && this.endpoints.inspect(pod, endpointOf(attachment)).length === 0
-    );
+    return attachment.namespaceIdentity === pod.identity && this.inspect(attachment, pod).length === 0;
   }
 
   private readBridge(network: BridgeNetwork): BridgeLink {
@@ -128,12 +160,7 @@ export class Attachments implements Disposable {
     throw new CniError(codes.tryAgain, `bridge ${network.bridge} is not there`, 'the agent is setting up the node');
   }
 
-  private choose(
-    request: AttachRequest,
-    network: BridgeNetwork,
-    pod: NetworkNamespace,
-    bridge: BridgeLink,
-  ): Attachment {
+  private choose(request: AttachRequest, network: BridgeNetwork): Attachment['addresses'] {
     const addresses: Attachment['addresses'] = [];
     for (const subnet of network.subnets) {
       const asked = request.addresses.filter((a) => familyOf(a) === familyOf(subnet.subnet));
@@ -145,17 +172,7 @@ export class Attachments implements Disposable {
     }
     const orphan = request.addresses.find((a) => !addresses.some((given) => given.address === a));
     if (orphan !== undefined) throw new CniError(codes.noAddress, `${orphan} is not in a subnet of this node`);
-    return {
-      ...{ format: 1, createdAt: this.options.clock.wallNow() },
-      ...{ network: request.network, container: request.container, interface: request.interface },
-      hostInterface: this.table.hostInterface(keyOf(request)),
-      ...{ namespace: request.namespacePath, namespaceIdentity: pod.identity },
-      ...{ bridge: network.bridge, mtu: Math.min(network.mtu, request.mtu ?? network.mtu) },
-      ...{ mac: request.mac ?? randomMac(), hostMac: randomMac(), bridgeMac: bridge.address ?? NO_MAC },
-      addresses,
-      routes: routesOf(addresses, request),
-      ...(request.pod && { pod: request.pod }),
-    };
+    return addresses;
   }
 
   private checkAsked(subnet: PodSubnet, address: IpAddress): IpAddress {
@@ -165,7 +182,7 @@ export class Attachments implements Disposable {
     throw new CniError(codes.noAddress, `${address} is not an address for pods of this node`, subnet.subnet);
   }
 
-  private async make(attachment: Attachment, pod: NetworkNamespace, bridge: BridgeLink): Promise<Attachment> {
+  private async make(attachment: Attachment, pod: NetworkNamespace, bridge?: BridgeLink): Promise<Attachment> {
     this.table.add(attachment);
     try {
       const failure = this.save(attachment);
@@ -177,6 +194,7 @@ export class Attachments implements Disposable {
         made = this.endpoints.attach(pod, endpointOf(attachment), bridge);
       }
       if (!made.ok) throw describe(made.error, attachment);
+      if (attachment.type === 'routed') this.routed?.made(attachment, made.value);
     } catch (error) {
       await this.undo(attachment);
       throw error;
@@ -195,9 +213,9 @@ export class Attachments implements Disposable {
   }
 
   /** After a failed ADD. When even this fails, the address stays taken and a DEL, GC or restart tries again. */
-  private async undo(attachment: Attachment): Promise<void> {
+  private async undo(attachment: Attachment, how: 'at once' | 'later' = 'at once'): Promise<void> {
     try {
-      await this.release(attachment);
+      await this.release(attachment, how);
     } catch (error) {
       const { container, hostInterface } = attachment;
       this.options.log.warn({ container, hostInterface, error: messageOf(error) }, 'cannot undo a failed attachment');
@@ -205,13 +223,17 @@ export class Attachments implements Disposable {
   }
 
   /** DEL. Nothing to release is success. Throws CniError when the kernel refuses. */
-  async remove(container: string, name: string): Promise<void> {
+  async remove(container: string, name: string, hint: RemovalHint = {}): Promise<void> {
     const key = attachmentKey(container, name);
     return this.exclusive(key, async () => {
       const attachment = this.table.get(key);
-      if (attachment) await this.release(attachment);
+      if (attachment) return this.release(attachment);
       // the record may be lost, the link's name is not
-      else await this.detach(this.table.hostInterface(key), { container, interface: name });
+      const owner = { container, interface: name, ...(hint.pod && { pod: hint.pod }) };
+      await this.detach(this.table.hostInterface(key), owner);
+      if (!this.routed) return;
+      await this.detach(routedInterfaceName(owner), owner);
+      if (hint.network !== undefined) await this.routed.releaseUnknown(hint.network, owner);
     });
   }
 
@@ -220,29 +242,83 @@ export class Attachments implements Disposable {
     if (!gone.ok) throw kernelRefused(gone.error);
   }
 
-  private async release(attachment: Attachment): Promise<void> {
-    await this.detach(attachment.hostInterface, attachment);
-    if (!this.store.remove(attachment.hostInterface)) {
-      const { hostInterface } = attachment;
+  private async release(attachment: Attachment, how: 'at once' | 'later' = 'at once'): Promise<void> {
+    const { handle, hostInterface } = attachment;
+    if (attachment.type === 'routed') this.routed?.leave(attachment);
+    await this.detach(hostInterface, attachment);
+    if (!this.store.remove(hostInterface)) {
       this.options.log.warn({ hostInterface }, 'the record of a removed attachment cannot be deleted');
     }
     this.table.delete(attachment);
     this.options.onChange();
+    if (handle !== undefined && how === 'at once') await this.routed?.payIfPossible(handle);
+  }
+
+  /** Gives back what is owed; throws CniError when that cannot be done now. For `Debts.run`. */
+  private pay(debt: Debt): Promise<void> {
+    const key = attachmentKey(debt.container, debt.interface);
+    return this.exclusive(key, async () => {
+      // in the meantime it was paid, or the attachment was made after all
+      if (this.routed?.debts.has(debt.handle) !== true) return;
+      if (this.table.get(key)?.handle === debt.handle) this.routed.debts.forget(debt.handle);
+      else await this.routed.pay(debt);
+    });
+  }
+
+  /** Pays debts until aborted. */
+  async settle(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.options;
+    await this.routed?.debts.run((debt) => this.pay(debt), signal, clock, log);
+  }
+
+  /** Sets the MTU of all pairs, both ends. Tells how many were changed and which could not be. */
+  setMtu(networkMtu: number): { readonly changed: number; readonly faults: readonly string[] } {
+    let changed = 0;
+    const faults: string[] = [];
+    for (const attachment of this.list()) {
+      const mtu = Math.min(networkMtu, attachment.mtuLimit ?? networkMtu);
+      if (attachment.mtu === mtu) continue;
+      const fault = this.setMtuOf(attachment, mtu);
+      if (fault === undefined) changed++;
+      else faults.push(`${attachment.hostInterface}: ${fault}`);
+    }
+    return { changed, faults };
+  }
+
+  private setMtuOf(attachment: Attachment, mtu: number): string | undefined {
+    try {
+      using pod = NetworkNamespace.open(attachment.namespace);
+      if (pod.identity !== attachment.namespaceIdentity) return 'its namespace is gone';
+      const set = this.endpoints.setMtu(pod, endpointOf(attachment), mtu);
+      if (!set.ok) return set.error.message;
+    } catch (error) {
+      return messageOf(error);
+    }
+    const after = { ...attachment, mtu };
+    this.table.delete(attachment);
+    this.table.add(after);
+    return this.save(after)?.details;
   }
 
   /** What differs from what ADD made, in words. */
   inspect(attachment: Attachment, pod: NetworkNamespace): string[] {
     const faults = this.endpoints.inspect(pod, endpointOf(attachment));
+    if (attachment.type === 'routed' && this.routed?.isRouted(attachment) !== true)
+      faults.push(`the node has no route to it by ${attachment.hostInterface}`);
     const { namespaceIdentity: made } = attachment;
     return made === '' || made === pod.identity ? faults : ['it was attached in another namespace', ...faults];
   }
 
   /** Why no ADD can succeed now; undefined when one can. */
-  obstacle(network: BridgeNetwork): CniError | undefined {
-    const bridge = this.endpoints.link(network.bridge);
-    if (!bridge) return new CniError(codes.limitedConnectivity, `bridge ${network.bridge} is missing`);
-    const full = network.subnets.find((subnet) => this.table.nextAddress(subnet) === undefined);
-    if (full) return new CniError(codes.notAvailable, `no free address is left in ${full.subnet}`);
+  obstacle(network: PodNetwork): CniError | undefined {
+    if (isRouted(network)) {
+      if (this.routed?.available !== true) return new CniError(codes.notAvailable, 'the datastore is not open yet');
+    } else {
+      const bridge = this.endpoints.link(network.bridge);
+      if (!bridge) return new CniError(codes.limitedConnectivity, `bridge ${network.bridge} is missing`);
+      const full = network.subnets.find((subnet) => this.table.nextAddress(subnet) === undefined);
+      if (full) return new CniError(codes.notAvailable, `no free address is left in ${full.subnet}`);
+    }
     const unwritable = this.store.probe();
     return unwritable === undefined
       ? undefined
@@ -263,6 +339,7 @@ export class Attachments implements Disposable {
   /** Brings memory, records and links together after a start. */
   async recover(): Promise<void> {
     const { log } = this.options;
+    this.routed?.debts.load(log);
     const { attachments, faults } = this.store.load();
     for (const { hostInterface, reason } of faults) {
       log.warn({ hostInterface, reason }, 'a record cannot be read; its interface, if there is one, tells what it was');
@@ -272,9 +349,10 @@ export class Attachments implements Disposable {
     // the newest last: its address is where the search for the next one goes on
     for (const attachment of attachments.toSorted((a, b) => a.createdAt - b.createdAt)) this.table.add(attachment);
     const stale = attachments.filter((a) => marks.get(a.hostInterface)?.alias.split(' ', 1)[0] !== ownerOf(a));
-    for (const attachment of stale) await this.undo(attachment);
+    for (const attachment of stale) await this.undo(attachment, 'later');
     const rebuilt = [...marks.values()].filter((link) => !this.table.hasName(link.name));
     for (const link of rebuilt) this.rebuild(link.name, link.alias, link.mtu);
+    this.routed?.recover(this.list());
     const counts = { attachments: this.table.size, dropped: stale.length, rebuilt: rebuilt.length };
     log.info(counts, 'attachments recovered');
   }
@@ -283,14 +361,16 @@ export class Attachments implements Disposable {
   private rebuild(hostInterface: string, alias: string, mtu: number): void {
     const mark = parseMark(alias);
     const addresses = mark?.addresses.map(parseInterfaceAddress);
-    if (!mark || !addresses || !/^veth[0-9a-f]{8}$/.test(hostInterface)) {
+    if (!mark || !addresses || !isHostInterface(hostInterface)) {
       this.options.log.warn({ hostInterface, alias }, 'a link carries a mark that cannot be read; it is left alone');
       return;
     }
+    const routed = hostInterface.startsWith('cali');
     const attachment: Attachment = {
-      ...{ format: 1, createdAt: this.options.clock.wallNow() },
+      ...{ format: 1, createdAt: this.options.clock.wallNow(), type: routed ? 'routed' : 'bridge' },
       ...{ network: mark.network, container: mark.container, interface: mark.interface, hostInterface },
       ...{ namespace: '', namespaceIdentity: '', bridge: '', mtu, mac: NO_MAC, hostMac: NO_MAC, bridgeMac: NO_MAC },
+      ...(routed && mark.network !== '' && { handle: handleOf(mark.network, mark.container, mark.interface) }),
       addresses: addresses.flatMap((a) => (a ? [{ ...a, gateway: a.address, network: hostPrefix(a.address) }] : [])),
       routes: [],
     };
@@ -300,21 +380,9 @@ export class Attachments implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.routed?.close();
     this.endpoints[Symbol.dispose]();
   }
-}
-
-/** As Flannel sets them: everything through the bridge, and the network's own prefix, should the default be replaced. */
-function routesOf(addresses: Attachment['addresses'], request: AttachRequest): Attachment['routes'] {
-  const routes = addresses.flatMap(({ address, gateway, network }) => [
-    { destination: (familyOf(address) === 4 ? '0.0.0.0/0' : '::/0') as Prefix, gateway },
-    { destination: network, gateway },
-  ]);
-  for (const { dst, gw } of request.routes) {
-    const gateway = gw ?? addresses.find((a) => familyOf(a.address) === familyOf(dst))?.gateway;
-    if (gateway !== undefined) routes.push({ destination: dst, gateway });
-  }
-  return routes;
 }
 
 function describe(error: AttachError, attachment: Attachment): CniError {

@@ -12,7 +12,7 @@ const MAX_NAME_LENGTH = 128;
 const MAX_DEPTH = 64;
 
 /** Keys of other plugins that would change what the pod gets: to pass over them in silence would be a lie. */
-const unsupported = ['ipam', 'bridge', 'vlan', 'vlanTrunk', 'delegate', 'subnetFile'] as const;
+const unsupported = ['bridge', 'vlan', 'vlanTrunk', 'delegate', 'subnetFile'] as const;
 
 function parsed<T>(parse: (text: string) => T | undefined, what: string) {
   return z.string().transform((text, context): T => {
@@ -28,6 +28,17 @@ const mac = parsed(parseMac, 'a MAC address');
 /** `10.244.0.5` or `10.244.0.5/24`. */
 const wantedAddress = parsed((text) => parseAddress(text) ?? parseInterfaceAddress(text)?.address, 'an IP address');
 const name = z.string().refine((text) => isIdentifier(text, MAX_NAME_LENGTH), 'not a network name');
+
+/** Calico's configurations have booleans as text, too. */
+const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')]);
+const ipam = z.looseObject({
+  type: z.literal('calico-ipam'),
+  /** By name or CIDR. */
+  ipv4_pools: z.array(z.string()).optional(),
+  ipv6_pools: z.array(z.string()).optional(),
+  assign_ipv4: flag.optional(),
+  assign_ipv6: flag.optional(),
+});
 
 const attachment = z.object({ containerID: z.string(), ifname: z.string() });
 
@@ -62,7 +73,15 @@ const schema = z.object({
   args: z
     .looseObject({ cni: z.looseObject({ ips: z.array(wantedAddress).optional(), mac: mac.optional() }).optional() })
     .optional(),
-  runtimeConfig: z.looseObject({ ips: z.array(wantedAddress).optional(), mac: mac.optional() }).optional(),
+  runtimeConfig: z
+    .looseObject({
+      ips: z.array(wantedAddress).optional(),
+      mac: mac.optional(),
+      'io.kubernetes.cri.pod-annotations': z.record(z.string(), z.string()).optional(),
+    })
+    .optional(),
+  /** Calico's, for routed networks. */
+  ipam: ipam.optional(),
   prevResult: previous.optional(),
   'cni.dev/valid-attachments': z.array(attachment).optional(),
   // the key before 1.1.0 was final; runtimes send both
@@ -84,6 +103,21 @@ function hostileKey(root: unknown): string | undefined {
       if (key === '__proto__' || key === 'constructor' || key === 'prototype') return `key ${key}`;
       pending.push([Reflect.get(value, key), depth + 1]);
     }
+  }
+  return undefined;
+}
+
+const isEmptyIpam = (json: object): boolean => JSON.stringify(Reflect.get(json, 'ipam')) === '{}';
+
+function unsupportedKey(json: object): CniError | undefined {
+  const ipamType: unknown = Reflect.get(Object(Reflect.get(json, 'ipam') ?? {}), 'type');
+  const foreignIpam = Reflect.get(json, 'ipam') !== undefined && !isEmptyIpam(json) && ipamType !== 'calico-ipam';
+  for (const key of [...(foreignIpam ? ['ipam'] : []), ...unsupported]) {
+    const value: unknown = Reflect.get(json, key);
+    if (value === undefined) continue;
+    const shown = printable(JSON.stringify(value), 200);
+    const hint = 'the agent settles bridge and addresses of its node; remove this field';
+    return new CniError(codes.unsupportedField, `unsupported field ${key}: ${shown}`, hint);
   }
   return undefined;
 }
@@ -110,14 +144,9 @@ export function parseConfig(bytes: Uint8Array): Result<NetworkConfig, CniError> 
       `supported: ${versions.join(', ')}`,
     );
   }
-  for (const key of unsupported) {
-    const value: unknown = Reflect.get(json, key);
-    if (value === undefined || (key === 'ipam' && JSON.stringify(value) === '{}')) continue;
-    const shown = printable(JSON.stringify(value), 200);
-    const hint = 'the agent settles bridge and addresses of its node; remove this field';
-    return refuse(codes.unsupportedField, `unsupported field ${key}: ${shown}`, hint);
-  }
-  const result = schema.safeParse(json);
+  const refusal = unsupportedKey(json);
+  if (refusal) return err(refusal);
+  const result = schema.safeParse(isEmptyIpam(json) ? { ...json, ipam: undefined } : json);
   if (result.success) return ok(result.data);
   const issue = result.error.issues[0];
   const where = issue?.path.join('.') ?? '';

@@ -14,8 +14,9 @@ interface Interface {
 
 function interfaces(attachment: Attachment, namespace: string, version: CniVersion): Interface[] {
   const mtu = isAtLeast(version, '1.1.0') ? { mtu: attachment.mtu } : {};
+  const bridge = attachment.type === 'bridge' ? [{ name: attachment.bridge, mac: attachment.bridgeMac, ...mtu }] : [];
   return [
-    { name: attachment.bridge, mac: attachment.bridgeMac, ...mtu },
+    ...bridge,
     { name: attachment.hostInterface, mac: attachment.hostMac, ...mtu },
     { name: attachment.interface, mac: attachment.mac, ...mtu, sandbox: namespace },
   ];
@@ -29,7 +30,8 @@ function withFamily(ip: { readonly address: string }, version: CniVersion): Reco
 export function formatResult(attachment: Attachment, config: NetworkConfig, namespace: string): string {
   const version = config.cniVersion;
   const before: PreviousResult = config.prevResult ?? {};
-  const podInterface = (before.interfaces?.length ?? 0) + 2;
+  const made = interfaces(attachment, namespace, version);
+  const podInterface = (before.interfaces?.length ?? 0) + made.length - 1;
   const ips = attachment.addresses.map(({ address, prefixLength, gateway }) => {
     return { interface: podInterface, address: `${address}/${prefixLength}`, gateway };
   });
@@ -37,7 +39,7 @@ export function formatResult(attachment: Attachment, config: NetworkConfig, name
   const result = {
     ...before,
     cniVersion: version,
-    interfaces: [...(before.interfaces ?? []), ...interfaces(attachment, namespace, version)],
+    interfaces: [...(before.interfaces ?? []), ...made],
     ips: [...(before.ips ?? []), ...ips].map((ip) => withFamily(ip, version)),
     routes: [...(before.routes ?? []), ...routes],
     dns: config.dns ?? before.dns ?? {},

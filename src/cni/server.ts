@@ -7,7 +7,7 @@ import { dirname } from 'node:path';
 import type { Socket, UnixSocketListener } from 'bun';
 import { GodwitError, messageOf, printable, sleep } from '../base/mod.ts';
 import type { Clock, Logger, Result } from '../base/mod.ts';
-import type { BridgeNetwork } from '../desired/mod.ts';
+import type { PodNetwork } from '../desired/mod.ts';
 import type { Attachment } from '../ipam/mod.ts';
 import { Attachments } from './attachments.ts';
 import { isDeferred, readDeferred, settleDeferred } from './deferred.ts';
@@ -17,6 +17,8 @@ import { parseObject } from './protocol.ts';
 import type { Answer } from './protocol.ts';
 import { RequestReader } from './request.ts';
 import type { Request } from './request.ts';
+import { ENDPOINT_ROUTES } from './routed.ts';
+import type { RoutedOptions } from './routed.ts';
 import { answerVerb } from './verbs.ts';
 import type { VerbContext } from './verbs.ts';
 import { answerVersion } from './versions.ts';
@@ -33,7 +35,9 @@ export interface CniServerOptions {
   /** Where attachments are recorded: `/var/lib/godwit/cni`. Made when missing. */
   readonly stateDirectory: string;
   /** The pod network of this node, or why there is none yet; asked for at every ADD and STATUS. */
-  readonly network: () => Result<BridgeNetwork, string>;
+  readonly network: () => Result<PodNetwork, string>;
+  /** What routed networks need besides; without it there are none. */
+  readonly routed?: RoutedOptions;
   readonly log: Logger;
   readonly clock: Clock;
   /** Called after an attachment came or went. */
@@ -49,6 +53,11 @@ export interface CniServer {
   /** Whether it has recovered and answers. */
   readonly ready: boolean;
   attachments(): readonly Attachment[];
+  /**
+   * Sets the MTU of all running pods, both ends of their pairs: after a change of mode or uplink. Tells how many were
+   * changed, and what hindered the others.
+   */
+  setMtu(mtu: number): { readonly changed: number; readonly faults: readonly string[] };
 }
 
 interface Outcome {
@@ -76,6 +85,12 @@ class Server implements CniServer {
 
   constructor(options: CniServerOptions) {
     this.options = options;
+    // nothing of theirs is swept before they are known
+    options.routed?.routes.expect(ENDPOINT_ROUTES);
+  }
+
+  setMtu(mtu: number): { readonly changed: number; readonly faults: readonly string[] } {
+    return this.held && this.recovered ? this.held.setMtu(mtu) : { changed: 0, faults: [] };
   }
 
   get ready(): boolean {
@@ -87,9 +102,9 @@ class Server implements CniServer {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { socketPath, stateDirectory, log, clock, onChange } = this.options;
+    const { socketPath, stateDirectory, log, clock, onChange, routed } = this.options;
     using attachments = new Attachments({
-      ...{ stateDirectory, log, clock, onChange: onChange ?? (() => {}) },
+      ...{ stateDirectory, log, clock, onChange: onChange ?? (() => {}), routed },
     });
     this.held = attachments;
     const started = Promise.withResolvers<void>();
@@ -99,10 +114,13 @@ class Server implements CniServer {
     const context = { attachments, namespaces, network: this.options.network, onAsked };
     const listener = await this.listen(context, started.promise);
     const mine = statSync(socketPath).ino;
+    const ending = new AbortController();
+    let settling: Promise<void> | undefined;
     try {
       await attachments.recover();
       await this.catchUp(attachments);
       this.recovered = true;
+      settling = attachments.settle(ending.signal);
       started.resolve();
       log.info({ socket: socketPath }, 'CNI requests are answered');
       while (!signal.aborted) {
@@ -116,6 +134,8 @@ class Server implements CniServer {
       this.recovered = false;
       listener.stop();
       await Promise.allSettled(this.pending);
+      ending.abort();
+      await settling;
       // the next agent may listen there already
       if (statSync(socketPath, { throwIfNoEntry: false })?.ino === mine) rmSync(socketPath, { force: true });
     }

@@ -8,7 +8,14 @@ const pool = { subnet: prefix('10.244.1.0/29'), gateway: ip('10.244.1.1') };
 function attachment(container: string, address: string, hostInterface: string): Attachment {
   const gateway = ip('10.244.1.1');
   const addresses = [{ address: ip(address), prefixLength: 29, gateway, network: prefix('10.244.0.0/16') }];
-  const rest = { format: 1, network: 'pods', interface: 'eth0', namespace: '', namespaceIdentity: '' } as const;
+  const rest = {
+    format: 1,
+    type: 'bridge',
+    network: 'pods',
+    interface: 'eth0',
+    namespace: '',
+    namespaceIdentity: '',
+  } as const;
   const mac = '02:00:00:00:00:01' as Attachment['mac'];
   const link = { bridge: 'cni0', mtu: 1500, mac, hostMac: mac, bridgeMac: mac, routes: [], createdAt: 0 };
   return { ...rest, ...link, container, addresses, hostInterface };

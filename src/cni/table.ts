@@ -45,6 +45,11 @@ export class AttachmentTable {
     return this.names.has(hostInterface);
   }
 
+  /** The attachment that has this host interface. */
+  byName(hostInterface: string): Attachment | undefined {
+    return this.byKey.get(this.names.get(hostInterface) ?? '');
+  }
+
   ownerOf(address: IpAddress): string | undefined {
     return this.owners.get(address);
   }
@@ -55,14 +60,14 @@ export class AttachmentTable {
     this.names.set(attachment.hostInterface, key);
     for (const { address } of attachment.addresses) {
       this.owners.set(address, key);
-      this.lastGiven.set(familyOf(address), address);
+      if (attachment.type === 'bridge') this.lastGiven.set(familyOf(address), address);
     }
   }
 
   delete(attachment: Attachment): void {
     const key = keyOf(attachment);
     this.byKey.delete(key);
-    this.names.delete(attachment.hostInterface);
+    if (this.names.get(attachment.hostInterface) === key) this.names.delete(attachment.hostInterface);
     for (const { address } of attachment.addresses) {
       if (this.owners.get(address) === key) this.owners.delete(address);
     }

@@ -1,15 +1,15 @@
 /** The verbs of CNI spec 1.1.0 section 2, as the agent answers them: from variables and configuration to what is printed. */
 import { GodwitError, messageOf } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
-import type { BridgeNetwork } from '../desired/mod.ts';
-import { parseAddress, parseMac } from '../net/mod.ts';
-import type { IpAddress, MacAddress } from '../net/mod.ts';
+import { isRouted } from '../desired/mod.ts';
+import type { PodNetwork } from '../desired/mod.ts';
 import type { Attachments } from './attachments.ts';
 import { parseConfig } from './config.ts';
 import type { NetworkConfig } from './config.ts';
 import { parseEnvironment } from './environment.ts';
 import type { Environment, Variables } from './environment.ts';
 import { CniError, codes } from './error.ts';
+import { unsupportedIpam, wishesOf } from './wishes.ts';
 import type { PodNamespaces } from './namespace.ts';
 import { formatResult, missingInResult } from './result.ts';
 import { formatVersions, isAtLeast } from './versions.ts';
@@ -19,7 +19,7 @@ export interface VerbContext {
   readonly attachments: Attachments;
   readonly namespaces: PodNamespaces;
   /** The pod network of this node, or why there is none yet. */
-  readonly network: () => Result<BridgeNetwork, string>;
+  readonly network: () => Result<PodNetwork, string>;
   /** An attachment was asked for, or asked away, now: an earlier DEL that was put off is settled. */
   readonly onAsked: (container: string, name: string) => void;
 }
@@ -30,28 +30,11 @@ function requireVersion(config: NetworkConfig, verb: string, least: CniVersion):
   throw new CniError(codes.incompatibleVersion, message);
 }
 
-function readNetwork(context: VerbContext, code: number): BridgeNetwork {
+function readNetwork(context: VerbContext, code: number): PodNetwork {
   const network = context.network();
   if (network.ok) return network.value;
   throw new CniError(code, 'the pod network of this node is not ready', network.error);
 }
-
-function argument<T>(env: Environment, key: string, parse: (text: string) => T | undefined): T | undefined {
-  const text = env.args.get(key);
-  if (text === undefined || text === '') return undefined;
-  const value = parse(text);
-  if (value === undefined) throw new CniError(codes.invalidEnvironment, `CNI_ARGS: ${key} is not one`);
-  return value;
-}
-
-/** What the runtime asks for, the strongest convention first: runtimeConfig, args.cni, CNI_ARGS. */
-function wantedAddresses(env: Environment, config: NetworkConfig): readonly IpAddress[] {
-  const single = argument(env, 'IP', (text) => parseAddress(text.split('/', 1)[0]!));
-  return config.runtimeConfig?.ips ?? config.args?.cni?.ips ?? (single === undefined ? [] : [single]);
-}
-
-const wantedMac = (env: Environment, config: NetworkConfig): MacAddress | undefined =>
-  config.runtimeConfig?.mac ?? config.args?.cni?.mac ?? argument(env, 'MAC', parseMac);
 
 function podOf({ args }: Environment): { namespace: string; name: string; uid: string } | undefined {
   const name = args.get('K8S_POD_NAME');
@@ -62,6 +45,8 @@ function podOf({ args }: Environment): { namespace: string; name: string; uid: s
 async function add(context: VerbContext, env: Environment, config: NetworkConfig): Promise<string> {
   using pod = context.namespaces.open(env.namespace);
   const network = readNetwork(context, codes.tryAgain);
+  const wishes = wishesOf(env, config);
+  if (wishes.from.ipam && !isRouted(network)) throw unsupportedIpam();
   context.onAsked(env.container, env.interface);
   const attachment = await context.attachments.attach(
     {
@@ -69,8 +54,7 @@ async function add(context: VerbContext, env: Environment, config: NetworkConfig
       interface: env.interface,
       network: config.name,
       namespacePath: env.namespace,
-      addresses: wantedAddresses(env, config),
-      mac: wantedMac(env, config),
+      ...wishes,
       mtu: config.mtu,
       routes: config.routes,
       pod: podOf(env),
@@ -81,9 +65,9 @@ async function add(context: VerbContext, env: Environment, config: NetworkConfig
   return formatResult(attachment, config, env.namespace);
 }
 
-async function del(context: VerbContext, env: Environment): Promise<string> {
-  // by container and interface alone: the namespace may be gone, or be somebody else's by now
-  await context.attachments.remove(env.container, env.interface);
+async function del(context: VerbContext, env: Environment, config?: NetworkConfig): Promise<string> {
+  // never by the namespace: it may be gone, or be somebody else's by now
+  await context.attachments.remove(env.container, env.interface, { network: config?.name, pod: podOf(env) });
   context.onAsked(env.container, env.interface);
   return '';
 }
@@ -139,7 +123,7 @@ export async function answerVerb(context: VerbContext, variables: Variables, byt
     case 'ADD':
       return add(context, env, parsed.value);
     case 'DEL':
-      return del(context, env);
+      return del(context, env, parsed.value);
     case 'CHECK':
       return check(context, env, parsed.value);
     case 'GC':

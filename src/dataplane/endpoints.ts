@@ -1,6 +1,10 @@
 /**
- * The writer of pod interfaces: a veth pair, one end a port of the node's bridge, the other the pod's `eth0`. Everything
- * goes to the kernel in a few batches, straight in the two namespaces; an endpoint takes about a millisecond.
+ * The writer of pod interfaces: a veth pair, one end on the host, the other the pod's `eth0`. Everything goes to the kernel
+ * in a few batches, straight in the two namespaces; an endpoint takes about a millisecond. There are two ways:
+ *
+ * - `bridge`: the host's end is a port of the node's bridge, which is the pod's gateway.
+ * - `routed`: the host's end is a link by itself. The pod has a /32 and sends everything to 169.254.1.1, for which the host
+ *   answers; the host finds the pod by a route, which is the route reconciler's and not made here. See `endpoints-routed.ts`.
  *
  * The host's end carries a mark in its alias: `godwit:<container>/<interface> <network> <address>,…`. It tells our links
  * from others' and is the kernel's own copy of who owns which address, should the record on disk be lost.
@@ -15,6 +19,7 @@ import {
   addLink,
   addRoute,
   IFA_F,
+  IFF,
   isUp,
   kernelRoute,
   Rtnetlink,
@@ -24,6 +29,7 @@ import {
 } from '../netlink/mod.ts';
 import type { Batch, KernelRoute, Link } from '../netlink/mod.ts';
 import { LinkRemover } from './endpoint-remover.ts';
+import { guardLink, openLink, reachGateways, unguarded } from './endpoints-routed.ts';
 
 const LOOPBACK_INDEX = 1;
 
@@ -34,10 +40,12 @@ export interface EndpointRoute {
 
 /** What one pod interface shall be. */
 export interface Endpoint {
-  /** The host's end: `veth0a1b2c3d`. */
+  readonly type: 'bridge' | 'routed';
+  /** The host's end: `veth0a1b2c3d`, or `cali0a1b2c3d4e5` where it is routed. */
   readonly hostInterface: string;
   /** The pod's end: `eth0`. */
   readonly interface: string;
+  /** Of the type `bridge`; empty otherwise. */
   readonly bridge: string;
   /** Bytes. */
   readonly mtu: number;
@@ -69,12 +77,12 @@ function podRoute(route: EndpointRoute, index: number): KernelRoute {
 /** Acts in the namespace it was made in: the node's. */
 export class Endpoints implements Disposable {
   private readonly host: Rtnetlink;
+  private readonly namespace = NetworkNamespace.current();
   private readonly remover: LinkRemover;
 
   constructor() {
-    using namespace = NetworkNamespace.current();
     this.host = new Rtnetlink();
-    this.remover = new LinkRemover(namespace);
+    this.remover = new LinkRemover(this.namespace);
   }
 
   /** Links of this node that carry a mark of ours. */
@@ -94,20 +102,27 @@ export class Endpoints implements Disposable {
 
   /**
    * Makes the endpoint, all of it before it returns; the mark is the last thing that is made, so a link that has it is
-   * whole. On failure what was made may be left behind in part: the caller calls `detach`, as it must after a crash, too.
+   * whole. Gives the host's end. On failure what was made may be left behind in part: the caller calls `detach`, as it
+   * must after a crash, too.
    */
-  attach(pod: NetworkNamespace, endpoint: Endpoint, bridge: BridgeLink): Result<void, AttachError> {
+  attach(pod: NetworkNamespace, endpoint: Endpoint, bridge?: BridgeLink): Result<Link, AttachError> {
     try {
       using inside = Rtnetlink.in(pod);
       const link = this.makePair(pod, bridge, endpoint);
-      if (endpoint.addresses.some((a) => familyOf(a.address) === 6)) enableIPv6(pod, endpoint.interface);
+      const ipv6 = endpoint.addresses.some((a) => familyOf(a.address) === 6);
+      // what the pod may not do is settled before it can send
+      if (!bridge) {
+        guardLink(this.namespace, endpoint.hostInterface, ipv6);
+        this.host.change((batch) => openLink(batch, link, ipv6));
+      }
+      if (ipv6) enableIPv6(pod, endpoint.interface);
       inside.change((batch) => configure(batch, link.link, endpoint));
       this.host.change((batch) => {
         // a pod that reaches itself through a service address needs its frames back on the port they came from
-        setBridgePort(batch, link.index, { hairpin: true });
+        if (bridge) setBridgePort(batch, link.index, { hairpin: true });
         setLink(batch, link.index, { alias: endpoint.mark }, endpoint.hostInterface);
       });
-      return ok(undefined);
+      return ok(bridge ? link : { ...link, flags: link.flags | IFF.UP });
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       if (error.errno !== errno.EEXIST) return err({ type: 'kernel', error });
@@ -115,14 +130,32 @@ export class Endpoints implements Disposable {
     }
   }
 
-  private makePair(pod: NetworkNamespace, bridge: BridgeLink, endpoint: Endpoint): Link {
+  private makePair(pod: NetworkNamespace, bridge: BridgeLink | undefined, endpoint: Endpoint): Link {
     const { hostInterface: name, mtu, mac, hostMac } = endpoint;
     const peer = { name: endpoint.interface, namespace: pod.descriptor, mtu, address: mac };
-    const port = { kind: 'veth', name, mtu, address: hostMac, master: bridge.index, up: true, peer } as const;
-    this.host.change((batch) => addLink(batch, port));
+    const port = bridge ? { master: bridge.index, up: true } : {};
+    this.host.change((batch) => addLink(batch, { kind: 'veth', name, mtu, address: hostMac, ...port, peer }));
     const link = this.host.link(name);
     if (!link) throw new Error(`${name} is not here after it was made`);
     return link;
+  }
+
+  /** Sets the MTU of both ends; the pod's may be gone. */
+  setMtu(pod: NetworkNamespace, endpoint: Endpoint, mtu: number): Result<void, KernelError> {
+    try {
+      using inside = Rtnetlink.in(pod);
+      const ends = [
+        [inside, inside.link(endpoint.interface)],
+        [this.host, this.host.link(endpoint.hostInterface)],
+      ] as const;
+      for (const [namespace, link] of ends) {
+        if (link && link.mtu !== mtu) namespace.change((batch) => setLink(batch, link.index, { mtu }, link.name));
+      }
+      return ok(undefined);
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      return err(error);
+    }
   }
 
   /**
@@ -142,11 +175,14 @@ export class Endpoints implements Disposable {
     using inside = Rtnetlink.in(pod);
     const podLink = inside.link(endpoint.interface);
     const hostLink = this.host.link(endpoint.hostInterface);
-    const bridge = this.host.link(endpoint.bridge);
-    if (!bridge) faults.push(`bridge ${endpoint.bridge} is missing`);
+    const bridged = endpoint.type === 'bridge';
+    const bridge = bridged ? this.host.link(endpoint.bridge) : undefined;
+    if (bridged && !bridge) faults.push(`bridge ${endpoint.bridge} is missing`);
     if (!hostLink) faults.push(`host interface ${endpoint.hostInterface} is missing`);
     else {
-      if (hostLink.master !== bridge?.index) faults.push(`${hostLink.name} is not a port of ${endpoint.bridge}`);
+      if (bridged && hostLink.master !== bridge?.index)
+        faults.push(`${hostLink.name} is not a port of ${endpoint.bridge}`);
+      if (!bridged) faults.push(...unguarded(this.namespace, hostLink.name));
       if (!isUp(hostLink)) faults.push(`${hostLink.name} is down`);
       if (hostLink.mtu !== endpoint.mtu) faults.push(`${hostLink.name} has MTU ${hostLink.mtu}, not ${endpoint.mtu}`);
       if (podLink && hostLink.link !== podLink.index) faults.push(`${hostLink.name} leads to another interface`);
@@ -163,6 +199,7 @@ export class Endpoints implements Disposable {
   [Symbol.dispose](): void {
     this.remover[Symbol.dispose]();
     this.host[Symbol.dispose]();
+    this.namespace[Symbol.dispose]();
   }
 }
 
@@ -174,6 +211,7 @@ function configure(batch: Batch, index: number, endpoint: Endpoint): void {
     // the address was given by us: nobody else has it, and duplicate detection would delay it by a second
     addAddress(batch, index, address, familyOf(address.address) === 6 ? { flags: IFA_F.NODAD } : {});
   }
+  if (endpoint.type === 'routed') reachGateways(batch, index, endpoint);
   for (const route of endpoint.routes) addRoute(batch, podRoute(route, index), 'replace');
 }
 

@@ -1,6 +1,7 @@
 /** The writers of kernel state, one for each kind: routes, bridges, endpoints, masquerading. */
 export * from './bridge.ts';
 export * from './endpoints.ts';
+export { ROUTED_GATEWAY, ROUTED_HOST_MAC, ROUTED_PREFIX } from './endpoints-routed.ts';
 export * from './masquerade.ts';
 export * from './part.ts';
 export * from './sysctl.ts';

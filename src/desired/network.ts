@@ -1,4 +1,4 @@
-import type { IpAddress, Prefix } from '../net/mod.ts';
+import type { Family, IpAddress, Prefix } from '../net/mod.ts';
 
 /** One family of the network pods are attached to on this node. */
 export interface PodSubnet {
@@ -19,3 +19,16 @@ export interface BridgeNetwork {
   /** IPv4, IPv6 or both. */
   readonly subnets: readonly PodSubnet[];
 }
+
+/** Routed attachment (Calico's way): no bridge; each pod is behind a veth pair and a route of its own. */
+export interface RoutedNetwork {
+  /** MTU of the pods, bytes: the uplink's, less the tunnel's overhead. */
+  readonly mtu: number;
+  /** The families a pod gets an address of. */
+  readonly families: readonly Family[];
+}
+
+/** How new pods of this node are attached. */
+export type PodNetwork = BridgeNetwork | RoutedNetwork;
+
+export const isRouted = (network: PodNetwork): network is RoutedNetwork => !('bridge' in network);

@@ -29,20 +29,29 @@ const mac = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** Names of host ends: a port of the bridge, or a routed pod's. */
+export const isHostInterface = (text: string): boolean => /^(veth[0-9a-f]{8}|cali[0-9a-f]{11})$/.test(text);
+
 const attachmentSchema = z.readonly(
   z.object({
     format: z.literal(1),
+    type: z.enum(['bridge', 'routed']).default('bridge'),
     /** Name of the CNI network; empty when the record was rebuilt from a link that does not tell. */
     network: z.string(),
     container: z.string().min(1),
     /** The pod's end: `eth0`. */
     interface: z.string().min(1),
-    hostInterface: z.string().regex(/^veth[0-9a-f]{8}$/),
+    hostInterface: z.string().refine(isHostInterface),
     /** Path of the pod's network namespace and its device and inode; empty when rebuilt. */
     namespace: z.string(),
     namespaceIdentity: z.string(),
+    /** Empty for a routed pod. */
     bridge: z.string(),
     mtu: z.number(),
+    /** What the configuration allows at most, whatever the network's MTU becomes. */
+    mtuLimit: z.number().optional(),
+    /** The IPAM handle its addresses were given to; absent when they are of the node's own subnet. */
+    handle: z.string().optional(),
     mac,
     hostMac: mac,
     bridgeMac: mac,
@@ -82,8 +91,8 @@ export class AttachmentStore {
     const attachments: Attachment[] = [];
     const faults: { hostInterface: string; reason: string }[] = [];
     for (const file of readdirSync(this.directory).sort()) {
-      const hostInterface = /^(veth[0-9a-f]{8})\.json$/.exec(file)?.[1];
-      if (hostInterface === undefined) {
+      const hostInterface = file.replace(/\.json$/, '');
+      if (hostInterface === file || !isHostInterface(hostInterface)) {
         // a write that a kill interrupted
         if (file.endsWith('.new')) this.discard(join(this.directory, file));
         continue;

@@ -93,6 +93,16 @@ export const IFLA = {
   VXLAN_LEARNING: 7,
   VXLAN_PORT: 15,
   VXLAN_LOCAL6: 17,
+  INET_CONF: 1,
+} as const;
+/** Settings of an interface, as in /proc/sys/net/ipv4/conf (linux/ip.h). */
+export const IPV4_DEVCONF = {
+  FORWARDING: 1,
+  PROXY_ARP: 3,
+  ACCEPT_REDIRECTS: 4,
+  SEND_REDIRECTS: 6,
+  RP_FILTER: 8,
+  ROUTE_LOCALNET: 26,
 } as const;
 export const IFA = { ADDRESS: 1, LOCAL: 2, LABEL: 3, BROADCAST: 4, FLAGS: 8 } as const;
 export const IFA_F = { NODAD: 2, TENTATIVE: 0x40, PERMANENT: 0x80, NOPREFIXROUTE: 0x200 } as const;

@@ -107,6 +107,56 @@ export class RouteReconciler {
     this.wakeup.notify();
   }
 
+  /**
+   * Wants routes over a link that was made a moment ago, and writes them before it returns, so that whoever made the link
+   * may rely on them. Gives what stands in the way of one of them; they stay wanted until they are withdrawn.
+   */
+  addNow(producer: string, link: Link, routes: readonly Route[]): RouteProblem | undefined {
+    this.links.set(link.name, link);
+    for (const route of routes) this.book.set(producer, route);
+    const keys = routes.map(routeKey);
+    for (let attempt = 0; ; attempt++) {
+      for (const key of keys) this.decide(key);
+      this.writeNow(keys);
+      const problem = keys.map((key) => this.problems.get(key)).find((found) => found !== undefined);
+      if (!problem || !this.needsDump || attempt > 0) return problem;
+      // in the way is perhaps what this agent's predecessor left: a look tells
+      this.nextDumpAt = -Infinity;
+      this.observe();
+    }
+  }
+
+  /** Takes a producer's routes over `device` back at once, before that is deleted. */
+  withdrawNow(producer: string, device: string, routes: readonly Pick<Route, 'destination' | 'metric'>[]): void {
+    // from here on the device is nobody's concern: that it goes is no reason to read all routes anew
+    this.devices.delete(device);
+    const index = this.links.get(device)?.index;
+    const gone: RouteKey[] = [];
+    for (const route of routes) {
+      this.book.delete(producer, route);
+      const key = routeKey(route);
+      this.decide(key);
+      const have = this.delta.getActual(key);
+      if (this.delta.getDesired(key) !== undefined) this.wakeup.notify();
+      else if (have?.nextHops.some((hop) => hop.index === index) === true) gone.push(key);
+    }
+    this.writeNow(gone);
+  }
+
+  /** Writes what differs in these keys, and deletes what nobody wants among them. */
+  private writeNow(keys: readonly RouteKey[]): void {
+    const writes: PlannedWrite[] = [];
+    for (const key of keys) {
+      const [want, have] = [this.delta.getDesired(key), this.delta.getActual(key)];
+      if (this.problems.get(key)?.kind === 'conflict') continue;
+      if (want && !(have && sameRoute(want, have))) writes.push({ key, op: have ? 'replace' : 'create', route: want });
+      else if (!want && have) writes.push({ key, op: 'delete', route: have });
+    }
+    if (writes.length === 0) return;
+    const results = this.kernel.write(writes);
+    for (const [i, write] of writes.entries()) this.settle(write, results[i]);
+  }
+
   /** The producer has told all it knows: what nobody wants may go. */
   markInSync(producer: string): void {
     this.book.markInSync(producer);
