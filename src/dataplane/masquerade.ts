@@ -5,11 +5,12 @@
  * Packets are also lost when another program's forward chain drops by default (Docker does that); such chains are looked
  * for and told, because nothing in a table of ours could overrule them.
  */
+import type { NatRules } from '../desired/mod.ts';
 import { isErrno, errno } from '../sys/mod.ts';
 import { familyOf } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
 import { formatOperation, formatTransaction, removeTable, replaceTable, tableDrift } from '../nft/mod.ts';
-import type { Nftables, Rule, Table, TableName } from '../nft/mod.ts';
+import type { AddressSet, Nftables, Rule, Table, TableName } from '../nft/mod.ts';
 import type { Part, PlannedChange } from './part.ts';
 
 /** Our mark in nf_tables: the table's name. */
@@ -18,22 +19,38 @@ export const NFT_TABLE: TableName = { family: 'inet', name: 'godwit' };
 const SRCNAT = 100;
 const MULTICAST: Record<4 | 6, Prefix> = { 4: '224.0.0.0/4' as Prefix, 6: 'ff00::/8' as Prefix };
 
-/** The table for these pod networks, one or none a family. */
-export function masqueradeTable(networks: readonly Prefix[]): Table {
-  const rules = networks.map((network): Rule => {
-    return {
-      purpose: `masquerade what leaves ${network}`,
-      statements: [
-        { type: 'source', prefix: network },
-        { type: 'destination', prefix: network, negate: true },
-        { type: 'destination', prefix: MULTICAST[familyOf(network)], negate: true },
-        { type: 'masquerade' },
-      ],
-    };
+/** The table for these rules; what is inside is let go first, so that one rule a source is enough. */
+export function natTable({ sources, inside, hosts }: NatRules): Table {
+  const families = new Set(sources.map(familyOf));
+  const letGo = (prefix: Prefix, what: string): Rule => ({
+    purpose: `${what} ${prefix}`,
+    statements: [
+      { type: 'destination', prefix },
+      { type: 'verdict', verdict: 'return' },
+    ],
   });
+  const sets = [...families].flatMap((family): AddressSet[] => {
+    const addresses = hosts.filter((host) => familyOf(host) === family);
+    return addresses.length === 0 ? [] : [{ name: `hosts${family}`, family, addresses }];
+  });
+  const rules: Rule[] = [
+    ...inside.filter((prefix) => families.has(familyOf(prefix))).map((prefix) => letGo(prefix, 'not to')),
+    ...[...families].map((family) => letGo(MULTICAST[family], 'not to multicast')),
+    ...sets.map(({ name: set, family }): Rule => {
+      const to = { type: 'destinationSet', set, family } as const;
+      return { purpose: 'not to nodes', statements: [to, { type: 'verdict', verdict: 'return' }] };
+    }),
+    ...sources.map((prefix): Rule => {
+      return { purpose: `masquerade ${prefix}`, statements: [{ type: 'source', prefix }, { type: 'masquerade' }] };
+    }),
+  ];
   const base = { type: 'nat', hook: 'postrouting', priority: SRCNAT, policy: 'accept' } as const;
-  return { ...NFT_TABLE, chains: [{ name: 'postrouting', base, rules }] };
+  return { ...NFT_TABLE, ...(sets.length > 0 && { sets }), chains: [{ name: 'postrouting', base, rules }] };
 }
+
+/** The table for these pod networks, one or none a family. */
+export const masqueradeTable = (networks: readonly Prefix[]): Table =>
+  natTable({ sources: networks, inside: networks, hosts: [] });
 
 /** A chain of somebody else that drops what it does not know, where pods' packets pass. */
 export interface ForwardDrop {

@@ -3,7 +3,7 @@ import { ip, prefix } from '../net/mod.ts';
 import { FakeNftables, formatTransaction, removeTable, replaceTable } from '../nft/mod.ts';
 import { errno, KernelError } from '../sys/mod.ts';
 import { bridgeMac } from './bridge.ts';
-import { masqueradeTable, MasqueradePart } from './masquerade.ts';
+import { masqueradeTable, MasqueradePart, natTable } from './masquerade.ts';
 import { Caretaker } from './part.ts';
 import type { Part } from './part.ts';
 import { forwardingSysctls, SysctlPart } from './sysctl.ts';
@@ -27,8 +27,39 @@ describe('masquerade', () => {
       'delete table inet godwit',
       'add table inet godwit { comment "godwit #HASH"; }',
       'add chain inet godwit postrouting { type nat hook postrouting priority 100; policy accept; }',
-      'add rule inet godwit postrouting ip saddr 10.244.0.0/16 ip daddr != 10.244.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random comment "masquerade what leaves 10.244.0.0/16 #HASH"',
+      'add rule inet godwit postrouting ip daddr 10.244.0.0/16 return comment "not to 10.244.0.0/16 #HASH"',
+      'add rule inet godwit postrouting ip daddr 224.0.0.0/4 return comment "not to multicast 224.0.0.0/4 #HASH"',
+      'add rule inet godwit postrouting ip saddr 10.244.0.0/16 masquerade fully-random comment "masquerade 10.244.0.0/16 #HASH"',
     ]);
+  });
+
+  test('pools: exempt ranges, nodes as a set; a changed set is put back', () => {
+    const rules = {
+      ...{
+        sources: [prefix('10.233.0.0/16')],
+        inside: [prefix('10.8.0.0/16'), prefix('10.233.0.0/16'), prefix('fc00::/48')],
+      },
+      hosts: [ip('192.168.1.3'), ip('192.168.1.2'), ip('fd00::2')],
+    };
+    const pools = natTable(rules);
+    const [, , , set, , ...text] = formatTransaction(replaceTable(pools)).split('\n');
+    expect(set).toBe('add set inet godwit hosts4 { type ipv4_addr; elements = { 192.168.1.3, 192.168.1.2 } }');
+    expect(text.map((line) => /postrouting (.*) comment/.exec(line)?.[1])).toEqual([
+      'ip daddr 10.8.0.0/16 return',
+      'ip daddr 10.233.0.0/16 return',
+      'ip daddr 224.0.0.0/4 return',
+      'ip daddr @hosts4 return',
+      'ip saddr 10.233.0.0/16 masquerade fully-random',
+    ]);
+    part.setDesired(pools);
+    pass();
+    expect(part.plan()).toEqual([]);
+    nft.tables.get('inet godwit')!.sets.get('hosts4')!.pop();
+    expect(part.plan().length).toBe(1);
+    pass();
+    expect(part.plan()).toEqual([]);
+    part.setDesired(natTable({ ...rules, hosts: [] }));
+    expect(part.plan().length).toBe(1);
   });
 
   test('nothing is touched before it is known what is wanted, nor when all is in place', () => {

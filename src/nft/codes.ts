@@ -12,6 +12,10 @@ export const NFT_MSG = {
   GETCHAIN: message(4),
   NEWRULE: message(6),
   GETRULE: message(7),
+  NEWSET: message(9),
+  GETSET: message(10),
+  NEWSETELEM: message(12),
+  GETSETELEM: message(13),
   NEWGEN: message(15),
 } as const;
 
@@ -19,6 +23,13 @@ export const NFTA_TABLE = { NAME: 1, USERDATA: 6 } as const;
 export const NFTA_CHAIN = { TABLE: 1, NAME: 3, HOOK: 4, POLICY: 5, TYPE: 7 } as const;
 export const NFTA_HOOK = { HOOKNUM: 1, PRIORITY: 2 } as const;
 export const NFTA_RULE = { TABLE: 1, CHAIN: 2, EXPRESSIONS: 4, USERDATA: 7 } as const;
+export const NFTA_SET = { TABLE: 1, NAME: 2, KEY_TYPE: 4, KEY_LEN: 5, ID: 10 } as const;
+export const NFTA_SET_ELEM_LIST = { TABLE: 1, SET: 2, ELEMENTS: 3 } as const;
+export const NFTA_SET_ELEM_KEY = 1;
+export const NFTA_LOOKUP = { SET: 1, SREG: 2, FLAGS: 5 } as const;
+export const NFT_LOOKUP_F_INV = 1;
+/** How nft(8) names a set's key; of no interest to the kernel. */
+export const NFT_KEY_TYPE = { 4: 7, 6: 8 } as const;
 export const NFTA_LIST_ELEM = 1;
 export const NFTA_EXPR = { NAME: 1, DATA: 2 } as const;
 export const NFTA_DATA = { VALUE: 1, VERDICT: 2 } as const;
@@ -31,7 +42,7 @@ export const NFTA_IMMEDIATE = { DREG: 1, DATA: 2 } as const;
 export const NFTA_MASQ_FLAGS = 1;
 export const NFTA_GEN_PROC_PID = 2;
 
-export const NFT_META = { OIFNAME: 7, IIFNAME: 6, NFPROTO: 15 } as const;
+export const NFT_META = { OIFNAME: 7, IIFNAME: 6, NFPROTO: 15, L4PROTO: 16 } as const;
 export const NFT_CMP = { EQ: 0, NEQ: 1 } as const;
 export const NFT_PAYLOAD_NETWORK_HEADER = 1;
 /** The verdict register, and the first data register (16 bytes). */

@@ -3,16 +3,19 @@
  * into a register, mask it and compare it. In an `inet` table an address test first asks for its family.
  */
 import { addressBytes, familyOf, prefixAddress, prefixLength } from '../net/mod.ts';
-import type { Prefix } from '../net/mod.ts';
+import type { Family, IpAddress, Prefix } from '../net/mod.ts';
 import type { Batch } from '../netlink/mod.ts';
 import { NFPROTO, NFT_CMP, NFT_META, NFT_REG, NFT_PAYLOAD_NETWORK_HEADER } from './codes.ts';
 import { NF_NAT_RANGE_PROTO_RANDOM_FULLY, NF_VERDICT, NFTA_BITWISE, NFTA_CMP, NFTA_DATA, NFTA_EXPR } from './codes.ts';
 import {
+  NFT_LOOKUP_F_INV,
   NFTA_IMMEDIATE,
   NFTA_LIST_ELEM,
+  NFTA_LOOKUP,
   NFTA_MASQ_FLAGS,
   NFTA_META,
   NFTA_PAYLOAD,
+  NFTA_SET_ELEM_KEY,
   NFTA_VERDICT_CODE,
 } from './codes.ts';
 import type { NftFamily, Statement } from './table.ts';
@@ -43,6 +46,21 @@ function compare(batch: Batch, value: ArrayLike<number>, negate = false): void {
 /** Where the addresses stand in the headers of RFC 791 and RFC 8200. */
 const offsets = { 4: { source: 12, destination: 16 }, 6: { source: 8, destination: 24 } } as const;
 
+/** Loads one of the addresses of a packet of that family; packets of the other family do not match. */
+function loadAddress(batch: Batch, of: 'source' | 'destination', family: Family, table: NftFamily): void {
+  if (table === 'inet') {
+    loadMeta(batch, NFT_META.NFPROTO);
+    compare(batch, [family === 4 ? NFPROTO.ip : NFPROTO.ip6]);
+  }
+  expression(batch, 'payload', () => {
+    batch
+      .attributeU32be(NFTA_PAYLOAD.DREG, NFT_REG.R1)
+      .attributeU32be(NFTA_PAYLOAD.BASE, NFT_PAYLOAD_NETWORK_HEADER)
+      .attributeU32be(NFTA_PAYLOAD.OFFSET, offsets[family][of])
+      .attributeU32be(NFTA_PAYLOAD.LEN, family === 4 ? 4 : 16);
+  });
+}
+
 function matchAddress(
   batch: Batch,
   of: 'source' | 'destination',
@@ -52,18 +70,8 @@ function matchAddress(
 ): void {
   const family = familyOf(prefix);
   const length = family === 4 ? 4 : 16;
-  if (table === 'inet') {
-    loadMeta(batch, NFT_META.NFPROTO);
-    compare(batch, [family === 4 ? NFPROTO.ip : NFPROTO.ip6]);
-  }
+  loadAddress(batch, of, family, table);
   const bits = prefixLength(prefix);
-  expression(batch, 'payload', () => {
-    batch
-      .attributeU32be(NFTA_PAYLOAD.DREG, NFT_REG.R1)
-      .attributeU32be(NFTA_PAYLOAD.BASE, NFT_PAYLOAD_NETWORK_HEADER)
-      .attributeU32be(NFTA_PAYLOAD.OFFSET, offsets[family][of])
-      .attributeU32be(NFTA_PAYLOAD.LEN, length);
-  });
   if (bits < length * 8) {
     const mask = Uint8Array.from({ length }, (_, i) => 0xff << (8 - Math.min(8, Math.max(0, bits - 8 * i))));
     expression(batch, 'bitwise', () => {
@@ -76,6 +84,22 @@ function matchAddress(
     });
   }
   compare(batch, addressBytes(prefixAddress(prefix)), negate);
+}
+
+function lookUp(batch: Batch, set: string, negate: boolean): void {
+  expression(batch, 'lookup', () => {
+    batch.attributeString(NFTA_LOOKUP.SET, set).attributeU32be(NFTA_LOOKUP.SREG, NFT_REG.R1);
+    if (negate) batch.attributeU32be(NFTA_LOOKUP.FLAGS, NFT_LOOKUP_F_INV);
+  });
+}
+
+/** Appends the elements of a set. */
+export function encodeElements(batch: Batch, addresses: readonly IpAddress[]): void {
+  for (const address of addresses) {
+    batch.nested(NFTA_LIST_ELEM, () => {
+      batch.nested(NFTA_SET_ELEM_KEY, () => batch.attribute(NFTA_DATA.VALUE, addressBytes(address)));
+    });
+  }
 }
 
 function matchDevice(batch: Batch, key: number, name: string, negate: boolean): void {
@@ -91,6 +115,15 @@ export function encodeStatement(batch: Batch, statement: Statement, table: NftFa
     case 'source':
     case 'destination':
       matchAddress(batch, statement.type, statement.prefix, statement.negate ?? false, table);
+      break;
+    case 'sourceSet':
+    case 'destinationSet':
+      loadAddress(batch, statement.type === 'sourceSet' ? 'source' : 'destination', statement.family, table);
+      lookUp(batch, statement.set, statement.negate ?? false);
+      break;
+    case 'protocol':
+      loadMeta(batch, NFT_META.L4PROTO);
+      compare(batch, [statement.number]);
       break;
     case 'inputDevice':
       matchDevice(batch, NFT_META.IIFNAME, statement.name, statement.negate ?? false);

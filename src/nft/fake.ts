@@ -2,12 +2,15 @@
 import { errno, KernelError } from '../sys/mod.ts';
 import type { ForeignChain, Nftables } from './nftables.ts';
 import { ruleComment } from './table.ts';
+import { compareAddresses } from '../net/mod.ts';
+import type { IpAddress } from '../net/mod.ts';
 import type { BaseChain, TableName, TableState } from './table.ts';
 import { formatOperation } from './transaction.ts';
 import type { Operation, Transaction } from './transaction.ts';
 
 interface FakeTable extends TableName {
   readonly comment: string;
+  readonly sets: Map<string, IpAddress[]>;
   readonly chains: Map<string, { base: BaseChain | undefined; rules: string[] }>;
 }
 
@@ -28,7 +31,11 @@ export class FakeNftables implements Nftables {
     const chains = [...table.chains].map(([chain, { base, rules }]) => {
       return { name: chain, ...(base === undefined ? {} : { base }), rules: [...rules] };
     });
-    return { family: table.family, name: table.name, comment: table.comment, chains };
+    const sets = [...table.sets].map(([set, addresses]) => ({
+      name: set,
+      addresses: addresses.toSorted(compareAddresses),
+    }));
+    return { family: table.family, name: table.name, comment: table.comment, sets, chains };
   }
 
   baseChains(): readonly ForeignChain[] {
@@ -51,11 +58,15 @@ export class FakeNftables implements Nftables {
     const table = this.tables.get(key(operation.table));
     if (operation.op === 'addTable') {
       if (!table)
-        this.tables.set(key(operation.table), { family, name, comment: operation.comment ?? '', chains: new Map() });
+        this.tables.set(key(operation.table), {
+          ...{ family, name, comment: operation.comment ?? '' },
+          ...{ sets: new Map(), chains: new Map() },
+        });
       return undefined;
     }
     if (!table) return errno.ENOENT;
     if (operation.op === 'deleteTable') this.tables.delete(key(operation.table));
+    else if (operation.op === 'addSet') table.sets.set(operation.set.name, [...operation.set.addresses]);
     else if (operation.op === 'addChain')
       table.chains.set(operation.chain.name, { base: operation.chain.base, rules: [] });
     else {

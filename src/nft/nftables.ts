@@ -10,20 +10,28 @@ import {
   NLM_F,
   readString,
 } from '../netlink/mod.ts';
+import { addressFromBytes, compareAddresses } from '../net/mod.ts';
+import type { IpAddress } from '../net/mod.ts';
 import {
   NF_INET_HOOK,
   NFNL,
   NFPROTO,
+  NFT_KEY_TYPE,
   NFT_MSG,
   NFTA_CHAIN,
+  NFTA_DATA,
   NFTA_GEN_PROC_PID,
   NFTA_HOOK,
+  NFTA_LIST_ELEM,
   NFTA_RULE,
+  NFTA_SET,
+  NFTA_SET_ELEM_KEY,
+  NFTA_SET_ELEM_LIST,
   NFTA_TABLE,
 } from './codes.ts';
-import { encodeStatement } from './encode.ts';
+import { encodeElements, encodeStatement } from './encode.ts';
 import { ruleComment } from './table.ts';
-import type { BaseChain, ChainState, Hook, NftFamily, TableName, TableState } from './table.ts';
+import type { AddressSet, BaseChain, ChainState, Hook, NftFamily, SetState, TableName, TableState } from './table.ts';
 import { formatOperation } from './transaction.ts';
 import type { Operation, Transaction } from './transaction.ts';
 
@@ -78,9 +86,28 @@ const header = (batch: Batch, family: number, resource = 0): Batch =>
     .u8(resource >> 8)
     .u8(resource & 0xff);
 
+/** An attribute's length is 16 bits: this many elements fit into one message. */
+const MAX_ELEMENTS = 1000;
+
+/** The set, then its elements, in as many messages as it takes. */
+function encodeSet(batch: Batch, set: AddressSet, id: number, table: string, begin: Begin): void {
+  begin(NFT_MSG.NEWSET, NLM_F.CREATE).attributeString(NFTA_SET.TABLE, table).attributeString(NFTA_SET.NAME, set.name);
+  batch.attributeU32be(NFTA_SET.KEY_TYPE, NFT_KEY_TYPE[set.family]);
+  batch.attributeU32be(NFTA_SET.KEY_LEN, set.family === 4 ? 4 : 16).attributeU32be(NFTA_SET.ID, id + 1);
+  batch.end();
+  for (let at = 0; at < set.addresses.length; at += MAX_ELEMENTS) {
+    begin(NFT_MSG.NEWSETELEM, NLM_F.CREATE).attributeString(NFTA_SET_ELEM_LIST.TABLE, table);
+    batch.attributeString(NFTA_SET_ELEM_LIST.SET, set.name);
+    batch.nested(NFTA_SET_ELEM_LIST.ELEMENTS, () => encodeElements(batch, set.addresses.slice(at, at + MAX_ELEMENTS)));
+    batch.end();
+  }
+}
+
+type Begin = (type: number, flags: number) => Batch;
+
 function encode(batch: Batch, operation: Operation): void {
   const { table } = operation;
-  const begin = (type: number, flags: number) =>
+  const begin: Begin = (type, flags) =>
     header(batch.begin(type, flags, formatOperation(operation)), NFPROTO[table.family]);
   switch (operation.op) {
     case 'addTable':
@@ -90,6 +117,9 @@ function encode(batch: Batch, operation: Operation): void {
     case 'deleteTable':
       begin(NFT_MSG.DELTABLE, 0).attributeString(NFTA_TABLE.NAME, table.name);
       break;
+    case 'addSet':
+      encodeSet(batch, operation.set, operation.id, table.name, begin);
+      return;
     case 'addChain': {
       const { name, base } = operation.chain;
       begin(NFT_MSG.NEWCHAIN, NLM_F.CREATE).attributeString(NFTA_CHAIN.TABLE, table.name);
@@ -169,6 +199,38 @@ function decodeRule(body: Reader): { table: TableName; chain: string; comment: s
   return family === undefined ? undefined : { table: { family, name: table }, chain, comment };
 }
 
+function decodeSetName(body: Reader): { table: TableName; set: string } | undefined {
+  const family = names[body.u8()];
+  body.skip(3);
+  let [table, set] = ['', ''];
+  forEachAttribute(body, (attribute, value) => {
+    if (attribute === NFTA_SET.TABLE) table = readString(value);
+    else if (attribute === NFTA_SET.NAME) set = readString(value);
+  });
+  return family === undefined ? undefined : { table: { family, name: table }, set };
+}
+
+function decodeElements(body: Reader): IpAddress[] {
+  const addresses: IpAddress[] = [];
+  const key = (value: Reader) =>
+    forEachAttribute(value, (attribute, bytes) => {
+      const { remaining } = bytes;
+      if (attribute === NFTA_DATA.VALUE && (remaining === 4 || remaining === 16))
+        addresses.push(addressFromBytes(bytes.view(remaining)));
+    });
+  body.skip(4);
+  forEachAttribute(body, (attribute, list) => {
+    if (attribute !== NFTA_SET_ELEM_LIST.ELEMENTS) return;
+    forEachAttribute(list, (inner, element) => {
+      if (inner !== NFTA_LIST_ELEM) return;
+      forEachAttribute(element, (field, value) => {
+        if (field === NFTA_SET_ELEM_KEY) key(value);
+      });
+    });
+  });
+  return addresses;
+}
+
 function decodeTable(body: Reader): (TableName & { comment: string }) | undefined {
   const family = names[body.u8()];
   body.skip(3);
@@ -205,6 +267,26 @@ export function openNftables(): Nftables {
       (b) => void header(b, family),
       (_type, body) => decodeChain(body),
     );
+  const sets = (name: TableName): SetState[] => {
+    const build = (batch: Batch) => header(batch, NFPROTO[name.family]).attributeString(NFTA_SET.TABLE, name.name);
+    const list = socket.dump(
+      NFT_MSG.GETSET,
+      'list sets',
+      (batch) => void build(batch),
+      (_type, body) => decodeSetName(body),
+    );
+    return list
+      .filter((record) => same(record.table, name))
+      .map(({ set }) => {
+        const parts = socket.dump(
+          NFT_MSG.GETSETELEM,
+          `list set ${set}`,
+          (batch) => void build(batch).attributeString(NFTA_SET_ELEM_LIST.SET, set),
+          (_type, body) => decodeElements(body),
+        );
+        return { name: set, addresses: parts.flat().sort(compareAddresses) };
+      });
+  };
   return {
     read(name) {
       const family = NFPROTO[name.family];
@@ -224,7 +306,7 @@ export function openNftables(): Nftables {
           const comments = rules.filter((r) => same(r.table, name) && r.chain === chain).map((r) => r.comment);
           return { name: chain, ...(base === undefined ? {} : { base }), rules: comments };
         });
-      return { family: name.family, name: name.name, comment: table.comment, chains: states };
+      return { family: name.family, name: name.name, comment: table.comment, sets: sets(name), chains: states };
     },
     baseChains: () =>
       chains(0).flatMap(({ table, chain, base }) => (base === undefined ? [] : [{ table, chain, base }])),

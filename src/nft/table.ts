@@ -4,8 +4,8 @@
  * whether somebody changed, removed or added something.
  */
 import { unreachable } from '../base/mod.ts';
-import type { Prefix } from '../net/mod.ts';
-import { familyOf } from '../net/mod.ts';
+import { compareAddresses, familyOf } from '../net/mod.ts';
+import type { Family, IpAddress, Prefix } from '../net/mod.ts';
 import type { NF_INET_HOOK, NFPROTO } from './codes.ts';
 
 export type NftFamily = keyof typeof NFPROTO;
@@ -13,6 +13,15 @@ export type Hook = keyof typeof NF_INET_HOOK;
 
 export type Statement =
   | { readonly type: 'source' | 'destination'; readonly prefix: Prefix; readonly negate?: boolean }
+  /** A set of the same table, by its name. */
+  | {
+      readonly type: 'sourceSet' | 'destinationSet';
+      readonly set: string;
+      readonly family: Family;
+      readonly negate?: boolean;
+    }
+  /** Number of the protocol in the IP header. */
+  | { readonly type: 'protocol'; readonly number: number }
   | { readonly type: 'inputDevice' | 'outputDevice'; readonly name: string; readonly negate?: boolean }
   /** Source address of the way out, with ports chosen at random (no clash under load). */
   | { readonly type: 'masquerade' }
@@ -38,12 +47,20 @@ export interface Chain {
   readonly rules: readonly Rule[];
 }
 
+/** Addresses that rules look up by one hash, however many there are. */
+export interface AddressSet {
+  readonly name: string;
+  readonly family: Family;
+  readonly addresses: readonly IpAddress[];
+}
+
 export interface TableName {
   readonly family: NftFamily;
   readonly name: string;
 }
 
 export interface Table extends TableName {
+  readonly sets?: readonly AddressSet[];
   readonly chains: readonly Chain[];
 }
 
@@ -54,8 +71,14 @@ export interface ChainState {
   /** Comments of the rules, in order; empty text for a rule without one. */
   readonly rules: readonly string[];
 }
+export interface SetState {
+  readonly name: string;
+  /** In ascending order. */
+  readonly addresses: readonly IpAddress[];
+}
 export interface TableState extends TableName {
   readonly comment: string;
+  readonly sets: readonly SetState[];
   readonly chains: readonly ChainState[];
 }
 
@@ -67,6 +90,13 @@ export function formatStatement(statement: Statement): string {
       const field = statement.type === 'source' ? 'saddr' : 'daddr';
       return `${familyOf(statement.prefix) === 4 ? 'ip' : 'ip6'} ${field} ${not}${statement.prefix}`;
     }
+    case 'sourceSet':
+    case 'destinationSet': {
+      const field = statement.type === 'sourceSet' ? 'saddr' : 'daddr';
+      return `${statement.family === 4 ? 'ip' : 'ip6'} ${field} ${not}@${statement.set}`;
+    }
+    case 'protocol':
+      return `meta l4proto ${statement.number}`;
     case 'inputDevice':
       return `iifname ${not}"${statement.name}"`;
     case 'outputDevice':
@@ -95,12 +125,19 @@ export function formatBase({ type, hook, priority, policy }: BaseChain): string 
   return `type ${type} hook ${hook} priority ${priority}; policy ${policy};`;
 }
 
+/** As nft writes a set's head. */
+export const formatSetType = (set: AddressSet): string => `type ${set.family === 4 ? 'ipv4_addr' : 'ipv6_addr'};`;
+
+const inOrder = (addresses: readonly IpAddress[]): IpAddress[] => addresses.toSorted(compareAddresses);
+
 /** The mark on a table: a hash of all it holds. */
 export function tableComment(table: Table): string {
-  const parts = table.chains.flatMap((chain) => [
+  const sets = (table.sets ?? []).map((set) => `${set.name} ${formatSetType(set)} ${inOrder(set.addresses).join()}`);
+  const chains = table.chains.flatMap((chain) => [
     `${chain.name} ${chain.base ? formatBase(chain.base) : ''}`,
     ...chain.rules.map(formatRule),
   ]);
+  const parts = [...sets, ...chains];
   return `godwit #${hash(parts.join('\n'))}`;
 }
 
@@ -111,7 +148,8 @@ export function expectedState(table: Table): TableState {
     ...(chain.base === undefined ? {} : { base: chain.base }),
     rules: chain.rules.map(ruleComment),
   }));
-  return { family: table.family, name: table.name, comment: tableComment(table), chains };
+  const sets = (table.sets ?? []).map(({ name, addresses }) => ({ name, addresses: inOrder(addresses) }));
+  return { family: table.family, name: table.name, comment: tableComment(table), sets, chains };
 }
 
 /** What differs between the table as it should be and as it was read, as a sentence; undefined when nothing does. */
@@ -120,6 +158,8 @@ export function tableDrift(table: Table, state: TableState | undefined): string 
   if (state === undefined) return `table ${name} is missing`;
   const expected = expectedState(table);
   if (state.comment !== expected.comment) return `table ${name} is of another generation`;
+  const order = (sets: readonly SetState[]) => sets.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  if (!Bun.deepEquals(order(state.sets), order(expected.sets))) return `sets of table ${name} were changed`;
   const have = new Map(state.chains.map((chain) => [chain.name, chain]));
   for (const want of expected.chains) {
     const chain = have.get(want.name);
