@@ -3,6 +3,7 @@ import { check, cstring, errno, Fd, isErrno, KernelError, NR, ptrOf, syscall } f
 
 const CMD = {
   MAP_CREATE: 0,
+  MAP_LOOKUP: 1,
   MAP_UPDATE: 2,
   MAP_DELETE: 3,
   MAP_NEXT_KEY: 4,
@@ -51,10 +52,12 @@ class Attributes {
 export class BpfMap implements Disposable {
   readonly fd: Fd;
   private readonly keyBytes: number;
+  private readonly valueBytes: number;
 
-  constructor(fd: Fd, keyBytes: number) {
+  constructor(fd: Fd, keyBytes: number, valueBytes: number) {
     this.fd = fd;
     this.keyBytes = keyBytes;
+    this.valueBytes = valueBytes;
   }
 
   static create(name: string, keyBytes: number, valueBytes: number, entries: number): BpfMap {
@@ -64,11 +67,20 @@ export class BpfMap implements Disposable {
       .u32(8, valueBytes)
       .u32(12, entries)
       .name(28, name);
-    return new BpfMap(new Fd(check(`create BPF map ${name}`, a.call(CMD.MAP_CREATE))), keyBytes);
+    return new BpfMap(new Fd(check(`create BPF map ${name}`, a.call(CMD.MAP_CREATE))), keyBytes, valueBytes);
   }
 
   private attributes(key: Uint8Array): Attributes {
     return new Attributes(32).u32(0, this.fd.number).pointer(8, key);
+  }
+
+  /** Undefined when the key is not there. */
+  get(key: Uint8Array): Uint8Array | undefined {
+    const value = new Uint8Array(this.valueBytes);
+    const result = this.attributes(key).pointer(16, value).call(CMD.MAP_LOOKUP);
+    if (result === -errno.ENOENT) return undefined;
+    check('look up in BPF map', result);
+    return value;
   }
 
   set(key: Uint8Array, value: Uint8Array): void {
@@ -121,8 +133,8 @@ export function loadClassifier(name: string, instructions: Uint8Array): Fd {
   throw new KernelError(`load BPF program ${name}`, -again, words);
 }
 
-/** The maps a loaded program uses, by program id; undefined when the program is gone. */
-export function mapsOfProgram(programId: number, keyBytes: number): BpfMap[] | undefined {
+/** The maps a loaded program uses, by program id, all of that shape; undefined when the program is gone. */
+export function mapsOfProgram(programId: number, keyBytes: number, valueBytes: number): BpfMap[] | undefined {
   let program: Fd;
   try {
     program = new Fd(check(`BPF program ${programId}`, new Attributes(16).u32(0, programId).call(CMD.PROG_FD_BY_ID)));
@@ -141,6 +153,6 @@ export function mapsOfProgram(programId: number, keyBytes: number): BpfMap[] | u
   check(`info of BPF program ${programId}`, a.call(CMD.INFO_BY_FD));
   return Array.from(ids.subarray(0, view.getUint32(52, true)), (id) => {
     const fd = check(`BPF map ${id}`, new Attributes(16).u32(0, id).call(CMD.MAP_FD_BY_ID));
-    return new BpfMap(new Fd(fd), keyBytes);
+    return new BpfMap(new Fd(fd), keyBytes, valueBytes);
   });
 }

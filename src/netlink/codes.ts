@@ -78,6 +78,7 @@ export const IFLA = {
   PROTINFO: 12,
   LINKINFO: 18,
   IFALIAS: 20,
+  STATS64: 23,
   AF_SPEC: 26,
   GROUP: 27,
   NET_NS_FD: 28,
@@ -135,7 +136,7 @@ export const RTM_F_CLONED = 0x200;
 /** Route protocol numbers of others (linux/rtnetlink.h, /etc/iproute2/rt_protos). */
 export const RTPROT = { UNSPEC: 0, REDIRECT: 1, KERNEL: 2, BOOT: 3, STATIC: 4, BIRD: 12, DHCP: 16, BGP: 186 } as const;
 
-export const NDA = { DST: 1, LLADDR: 2, VNI: 7 } as const;
+export const NDA = { DST: 1, LLADDR: 2, VNI: 7, PROTOCOL: 12 } as const;
 export const NUD = { REACHABLE: 2, STALE: 4, FAILED: 0x20, NOARP: 0x40, PERMANENT: 0x80 } as const;
 export const NTF = { SELF: 2, PROXY: 8 } as const;
 

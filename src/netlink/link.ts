@@ -100,6 +100,17 @@ export function decodeLink(body: Reader): Link | undefined {
   };
 }
 
+/** Packets a link has received since it was made, of the same messages as `decodeLink`. */
+export function decodeReceived(body: Reader): number {
+  let packets = 0;
+  body.skip(16);
+  forEachAttribute(body, (type, value) => {
+    // struct rtnl_link_stats64 begins with it
+    if (type === IFLA.STATS64) packets = value.u32le() + value.u32le() * 2 ** 32;
+  });
+  return packets;
+}
+
 interface LinkSettings {
   readonly name: string;
   /** Asks for this interface index. */

@@ -40,6 +40,8 @@ export function decodeNeighbour(body: Reader): Neighbour | undefined {
 type NewNeighbour = Pick<Neighbour, 'index' | 'address' | 'linkAddress'> & {
   readonly bridge?: boolean;
   readonly proxy?: boolean;
+  /** A mark of who made it, as on routes. */
+  readonly protocol?: number;
 };
 
 function encode(batch: Batch, n: NewNeighbour): Batch {
@@ -52,6 +54,8 @@ function encode(batch: Batch, n: NewNeighbour): Batch {
     .u32(n.index)
     .u16(n.proxy === true ? 0 : NUD.PERMANENT);
   batch.u8((n.bridge === true ? NTF.SELF : 0) | (n.proxy === true ? NTF.PROXY : 0)).u8(0);
+  // shown by iproute2 as `proto 71`; the kernel keeps it for neighbours only
+  if (n.bridge !== true && n.protocol !== undefined) batch.attributeU8(NDA.PROTOCOL, n.protocol);
   if (n.address !== undefined) batch.attribute(NDA.DST, addressBytes(n.address));
   if (n.linkAddress !== undefined) batch.attribute(NDA.LLADDR, macBytes(n.linkAddress));
   return batch.end();

@@ -8,7 +8,7 @@ import type { KernelAddress } from './address.ts';
 import { NETLINK, RTM, RTM_TC } from './codes.ts';
 import { decodeBpfFilter, writeFilterDump } from './filter.ts';
 import type { BpfFilter, FilterHook } from './filter.ts';
-import { decodeLink, selectLink } from './link.ts';
+import { decodeLink, decodeReceived, selectLink } from './link.ts';
 import type { Link } from './link.ts';
 import { Batch } from './message.ts';
 import { decodeNeighbour } from './neighbour.ts';
@@ -42,6 +42,12 @@ export class Rtnetlink implements Disposable {
   link(name: string): Link | undefined {
     const build = (batch: Batch) => selectLink(batch, name);
     return this.socket.get(RTM.GETLINK, `get link ${name}`, errno.ENODEV, build, decodeLink);
+  }
+
+  /** Packets it has received since it was made; 0 when there is no such link. */
+  receivedPackets(name: string): number {
+    const build = (batch: Batch) => selectLink(batch, name);
+    return this.socket.get(RTM.GETLINK, `get link ${name}`, errno.ENODEV, build, decodeReceived) ?? 0;
   }
 
   addresses(family?: Family): KernelAddress[] {

@@ -1,11 +1,25 @@
-// Runs inside User Mode Linux: node2 of a pair, with the kernel's own tunl0, set up by the same driver as anywhere.
-import { IpipTunnelDriver } from '../../src/dataplane/mod.ts';
+// Runs inside User Mode Linux: node2 of a pair, with the kernel's own tunl0, kept by the same part as anywhere.
+import { Caretaker, IpipPart, openSysctls } from '../../src/dataplane/mod.ts';
 import { ip } from '../../src/net/mod.ts';
 import { Rtnetlink } from '../../src/netlink/mod.ts';
+import { openNftables } from '../../src/nft/mod.ts';
 
-const driver = new IpipTunnelDriver(new Rtnetlink());
-const form = driver.apply({
-  ...{ device: 'tunl0', uplink: 'vec0', mtu: 1480, local: ip('192.168.1.3'), address: ip('10.233.2.1') },
-  peers: new Set([ip('192.168.1.2')]),
-});
-console.log(`form: ${form}`);
+const netlink = new Rtnetlink();
+const part = new IpipPart(
+  { netlink, sysctls: openSysctls(), nft: openNftables, inside: (action) => action() },
+  { quietMs: 0 },
+);
+const caretaker = new Caretaker();
+caretaker.add(part);
+const [action = '', ...peers] = process.argv.slice(2);
+part.setDesired(
+  action === 'absent'
+    ? 'absent'
+    : {
+        ...{ device: 'tunl0', uplink: 'vec0', mtu: 1480, local: ip('192.168.1.3'), address: ip('10.233.2.1') },
+        peers: new Set(peers.map(ip)),
+      },
+);
+const good = caretaker.pass();
+const [status] = caretaker.status();
+console.log(`${good ? 'in sync' : status?.problem} after ${status?.changes} changes, form ${part.form() ?? 'none'}`);

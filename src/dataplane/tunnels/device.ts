@@ -1,28 +1,128 @@
-/** What every kind of tunnel device has in common. */
+/**
+ * What every kind of tunnel device has in common: its mark, size and address, and that it goes only when nobody uses it
+ * any more.
+ */
+import type { Clock } from '../../base/mod.ts';
 import { familyOf } from '../../net/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
-import { addAddress, deleteAddress, isUp, setLink } from '../../netlink/mod.ts';
+import { addAddress, deleteAddress, IFA_F, isUp, RT_TABLE, setLink } from '../../netlink/mod.ts';
 import type { KernelAddress, Link, Rtnetlink } from '../../netlink/mod.ts';
+import type { Nftables } from '../../nft/mod.ts';
+import type { PlannedChange } from '../part.ts';
+import type { Sysctls } from '../sysctl.ts';
+
+/** What tunnels touch of the kernel; the agent's kernel fits. */
+export interface TunnelKernel {
+  readonly netlink: Rtnetlink;
+  readonly sysctls: Sysctls;
+  /** Opened at the first call. */
+  nft(): Nftables;
+  /** Runs a synchronous stretch in the node's namespace. */
+  inside<T>(action: () => T): T;
+}
+
+/** How a tunnel stands, for status and for what is published. */
+export interface TunnelState {
+  /** The other nodes may send to it. */
+  readonly inPlace: boolean;
+  /** Not wanted any more, but still there: what it waits for. */
+  readonly waiting: string | undefined;
+}
 
 const LINK_SCOPE = 253;
-
-/** Brings the device up with this MTU and exactly this one global address; writes only what differs. */
-export function settleDevice(netlink: Rtnetlink, link: Link, mtu: number, address: IpAddress | undefined): void {
-  if (!isUp(link) || link.mtu !== mtu)
-    netlink.change((batch) => setLink(batch, link.index, { up: true, mtu }, link.name));
-  const there = globalAddresses(netlink, link.index);
-  if (address !== undefined && !there.some((a) => a.address === address)) {
-    const prefixLength = familyOf(address) === 4 ? 32 : 128;
-    netlink.change((batch) => addAddress(batch, link.index, { address, prefixLength }));
-  }
-  clearAddresses(netlink, link.index, address);
-}
 
 const globalAddresses = (netlink: Rtnetlink, index: number): KernelAddress[] =>
   netlink.addresses().filter((a) => a.index === index && a.scope !== LINK_SCOPE);
 
-/** Takes away every global address but `keep`. */
-export function clearAddresses(netlink: Rtnetlink, index: number, keep?: IpAddress): void {
-  const surplus = globalAddresses(netlink, index).filter((a) => a.address !== keep);
-  netlink.changeEach(surplus, (batch, a) => deleteAddress(batch, index, a));
+/** Marks the device, brings it up with this MTU and exactly this one global address; what differs, as changes. */
+export function deviceChanges(
+  netlink: Rtnetlink,
+  link: Link,
+  want: { readonly mark: string; readonly mtu: number; readonly address: IpAddress | undefined },
+): PlannedChange[] {
+  const { index, name } = link;
+  const changes: PlannedChange[] = [];
+  const add = (text: string, build: (batch: Parameters<Parameters<Rtnetlink['change']>[0]>[0]) => void) =>
+    changes.push({ text, apply: () => netlink.change(build) });
+  if (link.alias !== want.mark)
+    add(`ip link set ${name} alias ${want.mark}`, (b) => void setLink(b, index, { alias: want.mark }, name));
+  if (link.mtu !== want.mtu)
+    add(`ip link set ${name} mtu ${want.mtu}`, (b) => void setLink(b, index, { mtu: want.mtu }, name));
+  const there = globalAddresses(netlink, index);
+  const { address } = want;
+  if (address !== undefined && !there.some((a) => a.address === address)) {
+    const prefixLength = familyOf(address) === 4 ? 32 : 128;
+    // there is nobody on a tunnel to ask whether the address is taken
+    const options = familyOf(address) === 6 ? { flags: IFA_F.NODAD } : {};
+    add(`ip address add ${address} dev ${name}`, (b) => void addAddress(b, index, { address, prefixLength }, options));
+  }
+  for (const surplus of there) {
+    if (surplus.address === address) continue;
+    add(`ip address del ${surplus.address} dev ${name}`, (b) => void deleteAddress(b, index, surplus));
+  }
+  if (!isUp(link)) add(`ip link set ${name} up`, (b) => void setLink(b, index, { up: true }, name));
+  return changes;
+}
+
+/** Takes away every global address. */
+export function clearAddresses(netlink: Rtnetlink, index: number): void {
+  netlink.changeEach(globalAddresses(netlink, index), (batch, a) => void deleteAddress(batch, index, a));
+}
+
+/**
+ * A packet that came through a tunnel may be answered by another way: while a pool changes its mode, and always where
+ * nodes differ in what is local. A strict reverse path filter would drop it, on the tunnel as on the uplink.
+ */
+export function reversePathChanges(sysctls: Sysctls, devices: readonly string[]): PlannedChange[] {
+  const STRICT = '1';
+  const LOOSE = '2';
+  const value = (device: string) => sysctls.read(`net/ipv4/conf/${device}/rp_filter`);
+  const all = value('all');
+  return devices.flatMap((device) => {
+    const own = value(device);
+    // the kernel takes the larger of the two
+    if (own === undefined || own === LOOSE || (own !== STRICT && all !== STRICT)) return [];
+    const text = `sysctl -w net.ipv4.conf.${device}.rp_filter=${LOOSE}`;
+    return [{ text, apply: () => sysctls.write(`net/ipv4/conf/${device}/rp_filter`, LOOSE) }];
+  });
+}
+
+/** Routes of the main tables that go through a device; the kernel's own do not count. */
+export function routesThrough(netlink: Rtnetlink, index: number): number {
+  const RTPROT_KERNEL = 2;
+  const main = { table: RT_TABLE.MAIN };
+  const routes = [...netlink.routes(4, main), ...netlink.routes(6, main)];
+  return routes.filter((r) => r.protocol !== RTPROT_KERNEL && r.nextHops.some((hop) => hop.index === index)).length;
+}
+
+/**
+ * When a tunnel that is not wanted any more may go: once no route of this node uses it, and nothing has come in by it for
+ * a while. The others learn by and by that it is not wanted; until they have, they go on sending.
+ */
+export class Farewell {
+  private readonly clock: Clock;
+  private readonly quietMs: number;
+  private since: number | undefined;
+  private received: number | undefined;
+
+  constructor(clock: Clock, quietMs: number) {
+    this.clock = clock;
+    this.quietMs = quietMs;
+  }
+
+  /** It is wanted again. */
+  reset(): void {
+    this.since = undefined;
+    this.received = undefined;
+  }
+
+  /** Undefined when it may go now, else why not. `received` is any number that grows with what comes in. */
+  waitsFor(routes: number, received: number): string | undefined {
+    const now = this.clock.now();
+    if (this.received !== received || this.since === undefined) this.since = now;
+    this.received = received;
+    if (routes > 0) return `${routes} routes through it`;
+    const left = this.since + this.quietMs - now;
+    return left > 0 ? `${Math.ceil(left / 1000)} s more without a packet from another node` : undefined;
+  }
 }

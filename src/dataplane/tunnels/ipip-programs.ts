@@ -29,7 +29,7 @@ const IP = {
 } as const;
 const HELPER = {
   ...{ mapLookup: 1, storeBytes: 9, redirect: 23, checksumDiff: 28, changeHead: 43, adjustRoom: 50, fibLookup: 69 },
-  redirectNeighbour: 152,
+  ...{ redirectNeighbour: 152, coarseTime: 160 },
 } as const;
 const ETHERNET = 14;
 const AF_INET = 2;
@@ -39,6 +39,9 @@ const [FIB_OUTPUT, FIB_SKIP_NEIGHBOUR] = [2, 8];
 const ADJ_ROOM_MAC = 1;
 const [FIXED_GSO, ENCAP_IPV4, DECAP_IPV4] = [1, 2, 0x80];
 const REDIRECT_INGRESS = 1;
+
+/** A peer's value: nanoseconds after boot, coarsely, when its last packet came; 0 for never. */
+export const PEER_VALUE_BYTES = 8;
 
 /** An address as the 32-bit number a little-endian load of its bytes gives. */
 const asLoaded = (address: IpAddress): number => new DataView(addressBytes(address).buffer).getInt32(0, true);
@@ -108,9 +111,11 @@ export function ipipEncapsulation({ local, tunnel, uplink }: IpipEnds): Uint8Arr
   return a.label('drop').movImmediate(0, TC_ACT_SHOT).exit().assemble();
 }
 
-/** For the ingress of the uplink. `peers` maps the 4 bytes of each known node's address to anything. */
-export function ipipDecapsulation({ local, tunnel }: IpipEnds, peers: number): Uint8Array {
-  const a = new Assembler();
+/**
+ * What the programs at the uplink's ingress begin with: IPIP to this node from others than `peers` is dropped, everything
+ * else goes to `pass`. `peers` maps the 4 bytes of each known node's address to when it was last heard.
+ */
+function checkPeer(a: Assembler, local: IpAddress, peers: number): void {
   a.mov(6, 1).load('w', 0, 6, SKB.protocol).jumpIf('ne', 0, ETH_P_IP, 'pass');
   a.load('w', 2, 6, SKB.data).load('w', 3, 6, SKB.dataEnd);
   a.mov(4, 2)
@@ -118,10 +123,29 @@ export function ipipDecapsulation({ local, tunnel }: IpipEnds, peers: number): U
     .jumpIfRegister('gt', 4, 3, 'pass');
   a.load('b', 0, 2, ETHERNET + IP.protocol).jumpIf('ne', 0, 4, 'pass');
   a.load('w', 0, 2, ETHERNET + IP.destination).jumpIf('ne', 0, asLoaded(local), 'pass');
-  // only known nodes; a header with options or a fragment is nothing a node sends (RFC 2003, DF is always set)
   a.load('w', 0, 2, ETHERNET + IP.source).store('w', 10, -4, 0);
   a.load('b', 7, 2, ETHERNET).load('h', 8, 2, ETHERNET + IP.fragment);
   a.mov(2, 10).addImmediate(2, -4).loadMap(1, peers).call(HELPER.mapLookup).jumpIf64('eq', 0, 0, 'drop');
+  a.mov(9, 0).call(HELPER.coarseTime).store('d', 9, 0, 0);
+}
+
+function verdicts(a: Assembler): Uint8Array {
+  a.label('pass').movImmediate(0, TC_ACT_UNSPEC).exit();
+  return a.label('drop').movImmediate(0, TC_ACT_SHOT).exit().assemble();
+}
+
+/** For the ingress of the uplink, where the kernel unpacks IPIP itself. */
+export function ipipGuard(local: IpAddress, peers: number): Uint8Array {
+  const a = new Assembler();
+  checkPeer(a, local, peers);
+  return verdicts(a);
+}
+
+/** For the ingress of the uplink: what comes from a peer loses its outer header and comes in by the tunnel. */
+export function ipipDecapsulation({ local, tunnel }: IpipEnds, peers: number): Uint8Array {
+  const a = new Assembler();
+  checkPeer(a, local, peers);
+  // a header with options or a fragment is nothing this form's peers send (RFC 2003, DF is always set)
   a.jumpIf('ne', 7, 0x45, 'drop').and(8, 0xff3f).jumpIf('ne', 8, 0, 'drop');
   a.mov(1, 6)
     .movImmediate(2, -IP.size)
@@ -129,6 +153,5 @@ export function ipipDecapsulation({ local, tunnel }: IpipEnds, peers: number): U
     .movImmediate(4, FIXED_GSO | DECAP_IPV4);
   a.movImmediate(5, 0).call(HELPER.adjustRoom).jumpIf64('ne', 0, 0, 'drop');
   a.movImmediate(1, tunnel).movImmediate(2, REDIRECT_INGRESS).call(HELPER.redirect).exit();
-  a.label('pass').movImmediate(0, TC_ACT_UNSPEC).exit();
-  return a.label('drop').movImmediate(0, TC_ACT_SHOT).exit().assemble();
+  return verdicts(a);
 }

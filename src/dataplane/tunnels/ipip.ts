@@ -1,124 +1,189 @@
 /**
- * The IPIP tunnel of a node: the kernel's own `ipip` device where there is one, else a TUN device with two BPF programs
- * that is the same on the wire and in the route table. Either form is adopted as it is found after a restart.
+ * The IPIP tunnel of a node, `tunl0`: the kernel's own `ipip` device where there is one, else a TUN device with two BPF
+ * programs that is the same on the wire and in the route table. Which of the two is found out by asking for the first.
+ * Either form is adopted as it is found after a restart, put right when somebody changed it, and taken away only when
+ * nobody uses it any more.
  */
-import { BpfMap, loadClassifier, mapsOfProgram } from '../../bpf/mod.ts';
+import { GodwitError, systemClock } from '../../base/mod.ts';
+import type { Clock } from '../../base/mod.ts';
 import type { IpipTunnel } from '../../desired/mod.ts';
-import { addressBytes, addressFromBytes } from '../../net/mod.ts';
-import { addClsact, addLink, deleteBpfFilter, deleteLink, setBpfFilter, setLink } from '../../netlink/mod.ts';
-import type { Link, Rtnetlink } from '../../netlink/mod.ts';
-import { errno, isErrno, openTun, writeSysctl } from '../../sys/mod.ts';
-import type { Fd } from '../../sys/mod.ts';
-import { clearAddresses, settleDevice } from './device.ts';
-import { ipipDecapsulation, ipipEncapsulation } from './ipip-programs.ts';
+import { addLink, deleteLink, setLink } from '../../netlink/mod.ts';
+import type { Link } from '../../netlink/mod.ts';
+import { errno, isErrno } from '../../sys/mod.ts';
+import type { Part, PlannedChange } from '../part.ts';
+import { clearAddresses, deviceChanges, Farewell, reversePathChanges, routesThrough } from './device.ts';
+import type { TunnelKernel, TunnelState } from './device.ts';
+import { BpfIpip } from './ipip-bpf.ts';
+import { guardChanges, guardTable } from './ipip-guard.ts';
 
 /** Which of the two forms is in use. */
 export type IpipForm = 'kernel' | 'bpf';
 
-/** Our filters' priority, and with their name our mark. */
-const FILTER_PRIORITY = 71;
-const FILTER_NAME = 'godwit_ipip';
-const PEER_LIMIT = 65_536;
-const KEY_BYTES = 4;
+export interface TunnelOptions {
+  readonly clock?: Clock;
+  /** How long nothing must have come in before a tunnel that is not wanted any more goes. */
+  readonly quietMs?: number;
+}
 
-export class IpipTunnelDriver implements Disposable {
-  private readonly netlink: Rtnetlink;
-  private tun: Fd | undefined;
-  private peers: BpfMap | undefined;
+export const DEFAULT_QUIET_MS = 60_000;
+/** Our mark on the device, in its alias. */
+export const IPIP_MARK = 'godwit:ipip';
 
-  constructor(netlink: Rtnetlink) {
-    this.netlink = netlink;
+export class IpipPart implements Part, Disposable {
+  readonly name = 'ipip';
+  private readonly kernel: TunnelKernel;
+  private readonly device: string;
+  private readonly bpf: BpfIpip;
+  private readonly farewell: Farewell;
+  private want: IpipTunnel | 'absent' | undefined;
+  private waiting: string | undefined;
+  /** Whether programs of another life may still hang on other devices. */
+  private swept = false;
+  /** Whether it was seen that nothing of ours is there. */
+  private gone = false;
+  /** Whether the kernel refused the guard's table for good. */
+  private withoutNft = false;
+
+  constructor(
+    kernel: TunnelKernel,
+    { clock = systemClock, quietMs = DEFAULT_QUIET_MS }: TunnelOptions = {},
+    device = 'tunl0',
+  ) {
+    this.kernel = kernel;
+    this.device = device;
+    this.bpf = new BpfIpip(kernel);
+    this.farewell = new Farewell(clock, quietMs);
   }
 
-  /** Makes the kernel hold this tunnel; writes only what differs. Throws KernelError with what was refused. */
-  apply(tunnel: IpipTunnel): IpipForm {
-    const uplink = this.netlink.link(tunnel.uplink);
-    if (!uplink) throw new Error(`IPIP: there is no uplink ${tunnel.uplink}`);
-    const { link, form } = this.ensureDevice(tunnel);
-    settleDevice(this.netlink, link, tunnel.mtu, tunnel.address);
-    if (form === 'bpf') this.ensurePrograms(tunnel, link.index, uplink.index);
-    return form;
+  /** Undefined: not known yet, and nothing is touched. */
+  setDesired(want: IpipTunnel | 'absent' | undefined): void {
+    if (typeof want === 'object' && typeof this.want === 'object' && want.uplink !== this.want.uplink)
+      this.swept = false;
+    this.want = want;
   }
 
-  /** Takes the tunnel away, whichever form it has. */
-  remove(device: string, uplink: string): void {
-    const lower = this.netlink.link(uplink);
-    if (lower) {
-      const ours = this.netlink
-        .bpfFilters(lower.index, 'ingress')
-        .filter((filter) => filter.name.startsWith(FILTER_NAME));
-      this.netlink.changeEach(ours, (batch, filter) => deleteBpfFilter(batch, filter));
+  /** The form that is there; undefined when there is none of ours. */
+  form(): IpipForm | undefined {
+    const link = this.kernel.netlink.link(this.device);
+    return link?.alias === IPIP_MARK ? formOf(link) : undefined;
+  }
+
+  state(): TunnelState {
+    return { inPlace: this.form() !== undefined, waiting: this.waiting };
+  }
+
+  plan(): PlannedChange[] {
+    const { want } = this;
+    this.waiting = undefined;
+    if (want === undefined) return [];
+    if (want === 'absent') return this.removal();
+    this.farewell.reset();
+    this.gone = false;
+    const uplink = this.kernel.netlink.link(want.uplink);
+    if (!uplink) throw new Error(`IPIP: there is no uplink ${want.uplink}`);
+    const link = this.kernel.netlink.link(this.device);
+    if (link) return this.repairs(want, link, uplink);
+    const text = `ip link add ${this.device} type ipip # or a TUN device with BPF programs, ${want.local} by ${want.uplink}`;
+    // which form it gets decides what else is to be done
+    const apply = () => {
+      const made = this.create();
+      for (const change of this.repairs(want, made, uplink)) change.apply();
+    };
+    return [{ text, apply }];
+  }
+
+  private repairs(want: IpipTunnel, link: Link, uplink: Link): PlannedChange[] {
+    const form = formOf(link);
+    if (form === undefined) {
+      const hint = 'remove it; IPIP needs this name for its device';
+      throw new GodwitError('conflict', `interface ${link.name} is there, but it is ${link.kind || 'hardware'}`, {
+        hint,
+      });
     }
-    this.release();
-    const link = this.netlink.link(device);
-    if (!link) return;
-    // the kernel's own tunl0 cannot be deleted: it is emptied and set down
-    clearAddresses(this.netlink, link.index);
-    this.netlink.changeEach([link], (batch) => setLink(batch, link.index, { up: false }, device));
-    this.netlink.changeEach([link], (batch) => deleteLink(batch, link.index, device));
+    const { netlink, sysctls } = this.kernel;
+    const stale = this.swept ? [] : this.bpf.detachments(uplink);
+    this.swept = true;
+    const device = deviceChanges(netlink, link, { mark: IPIP_MARK, mtu: want.mtu, address: want.address });
+    const paths = reversePathChanges(sysctls, [this.device, want.uplink]);
+    // the guard first: the device takes packets as soon as it is up
+    if (form === 'kernel') {
+      return [...stale, ...this.guard(want, uplink), ...device, ...paths];
+    }
+    return [...stale, ...device, ...this.bpf.changes(want, link, uplink), ...paths];
   }
 
-  private ensureDevice(tunnel: IpipTunnel): { link: Link; form: IpipForm } {
-    const found = this.netlink.link(tunnel.device);
-    if (found && found.kind !== 'tun') return { link: found, form: 'kernel' };
-    if (!found) {
-      const [refused] = this.netlink.changeEach([tunnel], (batch) =>
-        addLink(batch, { kind: 'ipip', name: tunnel.device }),
-      );
-      const made = this.netlink.link(tunnel.device);
-      if (made) return { link: made, form: 'kernel' };
-      if (refused && !isErrno(refused, errno.EOPNOTSUPP, errno.ENODEV)) throw refused;
-    }
-    this.tun ??= openTun(tunnel.device);
-    return { link: this.netlink.link(tunnel.device)!, form: 'bpf' };
-  }
-
-  private ensurePrograms(tunnel: IpipTunnel, tunnelIndex: number, uplinkIndex: number): void {
-    const ends = { local: tunnel.local, tunnel: tunnelIndex, uplink: uplinkIndex };
-    // the name tells what a program was made for: a changed address or uplink means new programs
-    const name = `${FILTER_NAME} ${tunnel.local} ${tunnelIndex} ${uplinkIndex}`;
-    const own = (index: number, hook: 'ingress' | 'egress') =>
-      this.netlink
-        .bpfFilters(index, hook)
-        .find((filter) => filter.name === name && filter.priority === FILTER_PRIORITY);
-    const incoming = own(uplinkIndex, 'ingress');
-    if (incoming && !this.peers) this.peers = mapsOfProgram(incoming.programId, KEY_BYTES)?.[0];
-    const peers = (this.peers ??= BpfMap.create(FILTER_NAME, KEY_BYTES, 4, PEER_LIMIT));
-    this.ensurePeers(tunnel, peers);
-    if (!incoming) {
-      using program = loadClassifier(FILTER_NAME, ipipDecapsulation(ends, peers.fd.number));
-      this.attach(uplinkIndex, 'ingress', name, program);
-    }
-    if (!own(tunnelIndex, 'egress')) {
-      // the program asks the FIB in the name of the tunnel device, which answers only a device that forwards
-      writeSysctl(`net/ipv4/conf/${tunnel.device}/forwarding`, 1);
-      using program = loadClassifier(FILTER_NAME, ipipEncapsulation(ends));
-      this.attach(tunnelIndex, 'egress', name, program);
+  /** By nf_tables, which sees all interfaces; where the kernel has none, by a program at the uplink. */
+  private guard(want: IpipTunnel, uplink: Link): PlannedChange[] {
+    const byProgram = () => this.bpf.guardChanges(want, uplink);
+    if (this.withoutNft) return byProgram();
+    const unsupported = (error: unknown) => isErrno(error, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT);
+    const fallBack = (): PlannedChange[] => {
+      this.withoutNft = true;
+      return byProgram();
+    };
+    try {
+      return guardChanges(() => this.kernel.nft(), guardTable(want.peers)).map(({ text, apply }) => ({
+        text,
+        apply: () => {
+          try {
+            apply();
+          } catch (error) {
+            if (!unsupported(error)) throw error;
+            for (const change of fallBack()) change.apply();
+          }
+        },
+      }));
+    } catch (error) {
+      if (!unsupported(error)) throw error;
+      return fallBack();
     }
   }
 
-  private attach(index: number, hook: 'ingress' | 'egress', name: string, program: Fd): void {
-    const [refused] = this.netlink.changeEach([index], (batch) => addClsact(batch, index));
-    if (refused && !isErrno(refused, errno.EEXIST)) throw refused;
-    const filter = { index, hook, name, priority: FILTER_PRIORITY, program: program.number };
-    this.netlink.change((batch) => setBpfFilter(batch, filter));
+  private create(): Link {
+    const { netlink } = this.kernel;
+    const [refused] = netlink.changeEach([0], (batch) => void addLink(batch, { kind: 'ipip', name: this.device }));
+    // asking loads the module, and with it comes a tunl0: then the request itself is refused as a second one
+    if (refused && !isErrno(refused, errno.EOPNOTSUPP, errno.ENODEV, errno.EEXIST)) throw refused;
+    if (!netlink.link(this.device)) this.bpf.open(this.device);
+    const made = netlink.link(this.device);
+    if (!made) throw new Error(`${this.device} is gone again`);
+    return made;
   }
 
-  private ensurePeers(tunnel: IpipTunnel, map: BpfMap): void {
-    const there = new Set(map.keys().map(addressFromBytes));
-    for (const peer of tunnel.peers) if (!there.has(peer)) map.set(addressBytes(peer), new Uint8Array(4));
-    for (const peer of there) if (!tunnel.peers.has(peer)) map.delete(addressBytes(peer));
+  private removal(): PlannedChange[] {
+    const { netlink } = this.kernel;
+    const link = netlink.link(this.device);
+    const form = link?.alias === IPIP_MARK ? formOf(link) : undefined;
+    if (link && form !== undefined) {
+      const received = form === 'bpf' ? this.bpf.received() : netlink.receivedPackets(this.device);
+      this.waiting = this.farewell.waitsFor(routesThrough(netlink, link.index), received);
+      if (this.waiting !== undefined) return [];
+    }
+    if (this.gone && form === undefined) return [];
+    const remove = link && form !== undefined ? [this.deviceRemoval(link)] : [];
+    const guard = guardChanges(() => this.kernel.nft(), 'absent');
+    const changes = [...this.bpf.detachments(), ...remove, ...guard];
+    this.gone = changes.length === 0;
+    return changes;
   }
 
-  private release(): void {
-    this.tun?.close();
-    this.tun = undefined;
-    this.peers?.[Symbol.dispose]();
-    this.peers = undefined;
+  private deviceRemoval(link: Link): PlannedChange {
+    const { netlink } = this.kernel;
+    const apply = () => {
+      this.bpf[Symbol.dispose]();
+      // the kernel's own tunl0 cannot be deleted: it is emptied, unmarked and set down
+      clearAddresses(netlink, link.index);
+      netlink.change((batch) => void setLink(batch, link.index, { up: false, alias: '' }, link.name));
+      netlink.changeEach([link], (batch) => void deleteLink(batch, link.index, link.name));
+    };
+    return { text: `ip link del ${link.name}`, apply };
   }
 
   /** Lets go of descriptors; the tunnel goes on. */
   [Symbol.dispose](): void {
-    this.release();
+    this.bpf[Symbol.dispose]();
   }
 }
+
+const formOf = (link: Link): IpipForm | undefined =>
+  link.kind === 'ipip' ? 'kernel' : link.kind === 'tun' ? 'bpf' : undefined;

@@ -1,61 +1,154 @@
 /**
- * The VXLAN device of a node, and what the kernel needs to know of the others: a permanent neighbour (tunnel address to
- * MAC) and a forwarding entry (MAC to node) for each. Nothing is learned, nothing is flooded.
+ * A VXLAN device of a node, and what the kernel needs to know of the others: a permanent neighbour (tunnel address to
+ * MAC) and a forwarding entry (MAC to node) for each. Nothing is learned, nothing is flooded. Everything on a device that
+ * bears our mark is ours.
  */
+import { systemClock } from '../../base/mod.ts';
 import type { VxlanPeer, VxlanTunnel } from '../../desired/mod.ts';
-import { deleteLink, addLink, deleteNeighbour, NTF, NUD, setNeighbour } from '../../netlink/mod.ts';
+import { addLink, deleteLink, deleteNeighbour, NTF, NUD, setLink, setNeighbour } from '../../netlink/mod.ts';
 import type { Link, Neighbour, Rtnetlink } from '../../netlink/mod.ts';
-import { settleDevice } from './device.ts';
+import type { Part, PlannedChange } from '../part.ts';
+import { ROUTE_PROTOCOL } from '../routes/reconciler.ts';
+import { deviceChanges, Farewell, reversePathChanges, routesThrough } from './device.ts';
+import type { TunnelKernel, TunnelState } from './device.ts';
+import { DEFAULT_QUIET_MS } from './ipip.ts';
+import type { TunnelOptions } from './ipip.ts';
+
+export const VXLAN_MARK = 'godwit:vxlan';
+
+export class VxlanPart implements Part {
+  readonly name: string;
+  private readonly kernel: TunnelKernel;
+  private readonly farewell: Farewell;
+  private want: VxlanTunnel | 'absent' | undefined;
+  private waiting: string | undefined;
+
+  /** `device` is the only one it touches; the part bears its name. */
+  constructor(
+    kernel: TunnelKernel,
+    device: string,
+    { clock = systemClock, quietMs = DEFAULT_QUIET_MS }: TunnelOptions = {},
+  ) {
+    this.kernel = kernel;
+    this.name = device;
+    this.farewell = new Farewell(clock, quietMs);
+  }
+
+  /** Undefined: not known yet, and nothing is touched. The tunnel's device is this part's. */
+  setDesired(want: VxlanTunnel | 'absent' | undefined): void {
+    this.want = want;
+  }
+
+  state(): TunnelState {
+    return { inPlace: this.link()?.alias === VXLAN_MARK, waiting: this.waiting };
+  }
+
+  plan(): PlannedChange[] {
+    const { want } = this;
+    this.waiting = undefined;
+    if (want === undefined) return [];
+    const link = this.link();
+    if (want === 'absent') return link?.alias === VXLAN_MARK ? this.removal(link) : [];
+    this.farewell.reset();
+    const uplink = this.kernel.netlink.link(want.uplink);
+    if (!uplink) throw new Error(`VXLAN: there is no uplink ${want.uplink}`);
+    if (link && isSame(link, want, uplink)) return this.repairs(want, link);
+    // kind, number, port and ends cannot be changed on a living device
+    const deletion = link ? [this.deletion(link)] : [];
+    const text = `ip link add ${this.name} address ${want.mac} type vxlan id ${want.vni} dstport ${want.port} local ${want.local} dev ${want.uplink} nolearning # and its peers`;
+    const apply = () => {
+      const made = this.create(want, uplink);
+      for (const change of this.repairs(want, made)) change.apply();
+    };
+    return [...deletion, { text, apply }];
+  }
+
+  private link(): Link | undefined {
+    return this.kernel.netlink.link(this.name);
+  }
+
+  private create({ mac: address, vni, port, local }: VxlanTunnel, uplink: Link): Link {
+    const parameters = { vni, port, local, lower: uplink.index, learning: false };
+    this.kernel.netlink.change((b) => void addLink(b, { kind: 'vxlan', name: this.name, address, ...parameters }));
+    const made = this.link();
+    if (!made) throw new Error(`${this.name} is gone again`);
+    return made;
+  }
+
+  private repairs(want: VxlanTunnel, link: Link): PlannedChange[] {
+    const { netlink, sysctls } = this.kernel;
+    const mac: PlannedChange[] = [];
+    if (link.address !== want.mac) {
+      const apply = () => {
+        netlink.change((b) => void setLink(b, link.index, { address: want.mac }, this.name));
+        // the kernel forgets all neighbours of a device whose address changes, permanent ones too
+        for (const change of peerChanges(netlink, link, want.peers)) change.apply();
+      };
+      mac.push({ text: `ip link set ${this.name} address ${want.mac}`, apply });
+    }
+    return [
+      ...mac,
+      ...deviceChanges(netlink, link, { mark: VXLAN_MARK, mtu: want.mtu, address: want.address }),
+      ...peerChanges(netlink, link, want.peers),
+      ...reversePathChanges(sysctls, [this.name, want.uplink]),
+    ];
+  }
+
+  private removal(link: Link): PlannedChange[] {
+    const { netlink } = this.kernel;
+    this.waiting = this.farewell.waitsFor(routesThrough(netlink, link.index), netlink.receivedPackets(this.name));
+    return this.waiting === undefined ? [this.deletion(link)] : [];
+  }
+
+  private deletion(link: Link): PlannedChange {
+    const apply = () => this.kernel.netlink.change((b) => void deleteLink(b, link.index, this.name));
+    return { text: `ip link del ${this.name}`, apply };
+  }
+}
+
+const isSame = (link: Link, { vni, port, local }: VxlanTunnel, uplink: Link): boolean =>
+  link.kind === 'vxlan' && Bun.deepEquals(link.vxlan, { vni, port, local, lower: uplink.index, learning: false });
 
 type Entry = Pick<Neighbour, 'index' | 'address' | 'linkAddress' | 'bridge'>;
 const entryKey = (entry: Entry): string => `${entry.bridge} ${entry.address} ${entry.linkAddress}`;
 
-/** What the kernel holds for one peer: the neighbour first, so that nothing is ever resolved to nowhere. */
+function formatEntry(verb: 'replace' | 'del', { bridge, address, linkAddress }: Entry, device: string): string {
+  return bridge
+    ? `bridge fdb ${verb} ${linkAddress} dev ${device} dst ${address}`
+    : `ip neigh ${verb} ${address} lladdr ${linkAddress} dev ${device} nud permanent`;
+}
+
+/** What the kernel holds for one peer: the forwarding entry first, so that nothing is ever resolved to nowhere. */
 const entriesOf = (index: number, peer: VxlanPeer): Entry[] => [
-  { index, address: peer.gateway, linkAddress: peer.mac, bridge: false },
   { index, address: peer.node, linkAddress: peer.mac, bridge: true },
+  { index, address: peer.gateway, linkAddress: peer.mac, bridge: false },
 ];
 
-/** Makes the kernel hold this tunnel; writes only what differs. Throws KernelError with what was refused. */
-export function applyVxlan(netlink: Rtnetlink, tunnel: VxlanTunnel): void {
-  const link = ensureDevice(netlink, tunnel);
-  settleDevice(netlink, link, tunnel.mtu, tunnel.address);
+function peerChanges(netlink: Rtnetlink, link: Link, peers: readonly VxlanPeer[]): PlannedChange[] {
   const wanted = new Map<string, Entry>();
-  for (const peer of tunnel.peers) for (const entry of entriesOf(link.index, peer)) wanted.set(entryKey(entry), entry);
+  for (const peer of peers) for (const entry of entriesOf(link.index, peer)) wanted.set(entryKey(entry), entry);
   const there = new Map(permanentEntries(netlink, link.index).map((entry) => [entryKey(entry), entry]));
   const missing = [...wanted].filter(([key]) => !there.has(key)).map(([, entry]) => entry);
   const stale = [...there].filter(([key]) => !wanted.has(key)).map(([, entry]) => entry);
   // a peer with a new MAC keeps its neighbour's address: that entry is replaced in place, not deleted afterwards
   const replaced = new Set(missing.filter((entry) => !entry.bridge).map((entry) => entry.address));
   const surplus = stale.filter((entry) => entry.bridge || !replaced.has(entry.address));
-  const refused = [
-    ...netlink.changeEach(missing, (batch, entry) => setNeighbour(batch, entry)),
-    ...netlink.changeEach(surplus, (batch, entry) => deleteNeighbour(batch, entry)),
+  const lines = [
+    ...missing.map((entry) => formatEntry('replace', entry, link.name)),
+    ...surplus.map((entry) => formatEntry('del', entry, link.name)),
   ];
-  for (const error of refused) if (error) throw error;
-}
-
-/** Takes the device away, and with it its entries. */
-export function removeVxlan(netlink: Rtnetlink, device: string): void {
-  const link = netlink.link(device);
-  if (link) netlink.change((batch) => deleteLink(batch, link.index, device));
-}
-
-function ensureDevice(netlink: Rtnetlink, tunnel: VxlanTunnel): Link {
-  const uplink = netlink.link(tunnel.uplink);
-  if (!uplink) throw new Error(`VXLAN: there is no uplink ${tunnel.uplink}`);
-  const found = netlink.link(tunnel.device);
-  const { vni, port, local } = tunnel;
-  const wanted = { vni, port, local, lower: uplink.index, learning: false };
-  if (found) {
-    const same = found.kind === 'vxlan' && found.address === tunnel.mac && Bun.deepEquals(found.vxlan, wanted);
-    if (same) return found;
-    // these cannot be changed on a living device
-    netlink.change((batch) => deleteLink(batch, found.index, tunnel.device));
-  }
-  const { device: name, mac: address } = tunnel;
-  netlink.change((batch) => addLink(batch, { kind: 'vxlan', name, address, ...wanted }));
-  return netlink.link(tunnel.device)!;
+  if (lines.length === 0) return [];
+  const apply = () => {
+    const refused = [
+      ...netlink.changeEach(
+        missing,
+        (batch, entry) => void setNeighbour(batch, { ...entry, protocol: ROUTE_PROTOCOL }),
+      ),
+      ...netlink.changeEach(surplus, (batch, entry) => void deleteNeighbour(batch, entry)),
+    ];
+    for (const error of refused) if (error) throw error;
+  };
+  return [{ text: lines.join('\n'), apply }];
 }
 
 function permanentEntries(netlink: Rtnetlink, index: number): Entry[] {
