@@ -142,6 +142,11 @@ export const agentOptions = {
   socket: option('FILE', 'the agent’s own socket (default: agent.sock in the run directory)', path.optional()),
   cniSocket: option('FILE', 'socket the CNI plugin asks (default: cni.sock in the run directory)', path.optional()),
   listen: option('ADDRESS:PORT', 'livez, readyz and metrics over HTTP, or off', listen.prefault('127.0.0.1:9470')),
+  otherSegments: option(
+    'WHO',
+    'nodes on other segments: refuse (a problem, not ready), or gateway (the gateways know their subnets, nothing is routed here)',
+    z.enum(['refuse', 'gateway']).default('refuse'),
+  ),
   leaseRenewMinutes: option(
     'N',
     'the lease is renewed when less than this is left of its 24 hours',

@@ -84,6 +84,13 @@ describe('leaseRoutes', () => {
     });
   });
 
+  test('nodes of other segments are the gateways’ business when they are told to be', () => {
+    const far = lease('10.244.1.0/24', '192.168.9.13');
+    const good = lease('10.244.2.0/24', '10.168.0.4');
+    const routes = ['10.244.2.0/24 via 10.168.0.4 dev eth0'];
+    expect(told([far, good], { otherSegments: 'gateway' })).toEqual({ routes, problems: [] });
+  });
+
   test('our own subnet taken by another after our lease was lost', () => {
     const leases = [lease('10.244.0.0/24', '10.168.0.3')];
     expect(told(leases, { ownLease: undefined })).toEqual({

@@ -42,6 +42,8 @@ export interface LeaseView {
   readonly connected: readonly Connected[];
   /** The device of this node's address: wins where two devices carry the same prefix. */
   readonly uplink: string | undefined;
+  /** What a node on no connected subnet means: a problem, or the business of gateways that know its subnet. */
+  readonly otherSegments?: 'refuse' | 'gateway' | undefined;
 }
 
 export type LeaseProblemKind =
@@ -89,6 +91,7 @@ export function leaseRoutes(leases: readonly LeaseFact[], view: LeaseView): Leas
         problems.push({ kind, lease: lease.name, subnet, reason, routed });
       const outcome = check.settle(subnet, publicIp);
       if ('kind' in outcome) {
+        if (outcome.kind === 'not-connected' && view.otherSegments === 'gateway') continue;
         tell(outcome.kind, outcome.reason);
         continue;
       }

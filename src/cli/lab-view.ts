@@ -1,14 +1,34 @@
 /** What `godwit lab check` shows people. */
-import type { CheckReport, LabSummary, NodeReport, PairReport } from '../lab/mod.ts';
+import type { CheckReport, DrillReport, LabSummary, NodeReport, PairReport } from '../lab/mod.ts';
+import { printable } from '../base/mod.ts';
 import { ROUTE_PROTOCOL } from '../dataplane/mod.ts';
 import { painter, table, terminalWidth } from './output.ts';
 import type { Cell, Row } from './output.ts';
+
+export function viewDrill({ steps, ok, sent, lost }: DrillReport): string {
+  const paint = painter();
+  const rows = steps.map((step): Row => [
+    step.step,
+    { text: step.ok ? 'ok' : 'NOT OK', style: step.ok ? 'green' : 'red' },
+    `${step.seconds.toFixed(2)} s`,
+    String(step.traffic.reduce((sum, stream) => sum + stream.sent, 0)),
+    String(step.traffic.reduce((sum, stream) => sum + stream.lost, 0)),
+  ]);
+  const verdict = ok ? paint('green', 'ok') : paint('red', 'NOT OK');
+  const problems = steps.flatMap((step) => step.problems.map((p) => `  ${paint('red', '✗')} ${step.step}: ${p}`));
+  return [
+    table(['DRILL', '', 'SETTLED AFTER', 'SENT', 'LOST'], rows),
+    '',
+    `drill: ${verdict}, ${lost} of ${sent} packets lost`,
+    ...problems,
+  ].join('\n');
+}
 
 export function viewReport(report: CheckReport): string {
   const paint = painter();
   const { passed, total } = report.reachability;
   const parts = [viewNodes(report.nodes)];
-  if (report.nodes.some(({ subnet }) => subnet !== undefined)) {
+  if (report.nodes.some(({ owns }) => owns !== undefined)) {
     parts[0] += `\n${paint('dim', `proto ${ROUTE_PROTOCOL} marks the routes godwit made`)}`;
   }
   if (report.pods.length > 0) {
@@ -20,6 +40,11 @@ export function viewReport(report: CheckReport): string {
     parts.push(table(['POD', 'HOST', 'ADDRESS'], rows));
   }
   parts.push(viewMatrix(report.reachability.pairs));
+  const down = report.programs.filter(({ state }) => state !== 'running');
+  if (down.length > 0) {
+    const rows = down.map(({ who, kind, state }): Row => [who, kind, { text: state, style: 'yellow' }]);
+    parts.push(table(['PROGRAM', 'KIND', 'STATE'], rows));
+  }
   const verdict = report.ok ? paint('green', 'ok') : paint('red', 'NOT OK');
   const summary = `${report.lab}: ${verdict}, ${passed} of ${total} pairs reach each other by ICMP and TCP`;
   const problems = report.problems.map((problem) => `  ${paint('red', '✗')} ${problem}`);
@@ -30,11 +55,14 @@ export function viewReport(report: CheckReport): string {
 function viewNodes(nodes: readonly NodeReport[]): string {
   const paint = painter();
   return nodes
-    .map(({ name, role, addresses, subnet, routes, missing }) => {
-      const what = subnet === undefined ? (role === 'router' ? '  router' : '') : `  pods in ${subnet}`;
+    .map(({ name, role, addresses, owns, routes, missing, table: own }) => {
+      const what = owns === undefined ? (role === 'router' ? '  router' : '') : `  pods in ${owns.join(', ')}`;
       const lines = routes.map(({ line, expected }) => `  ${expected ? line : paint('dim', line)}`);
       const lacks = missing.map((line) => `  ${paint('red', `missing: ${line}`)}`);
-      return [`${paint('bold', name)}  ${addresses.join(', ')}${what}`, ...lines, ...lacks].join('\n');
+      const theirs = own
+        ? [paint('dim', `  ${own.command}:`), ...own.text.split('\n').map((line) => `  ${printable(line)}`)]
+        : [];
+      return [`${paint('bold', name)}  ${addresses.join(', ')}${what}`, ...lines, ...lacks, ...theirs].join('\n');
     })
     .join('\n');
 }

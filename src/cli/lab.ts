@@ -15,23 +15,24 @@ import {
   loadScenario,
   logOf,
   namespaceIn,
-  needsSandbox,
   observe,
   readScenario,
+  runDrill,
   runIn,
-  runInSandbox,
   summarizeLabs,
   takeDown,
 } from '../lab/mod.ts';
 import type { LoadedScenario } from '../lab/mod.ts';
-import { viewLabs, viewReport } from './lab-view.ts';
+import { inside, progress, stopSignals } from './lab-command.ts';
+import { registerLive } from './lab-live.ts';
+import { viewDrill, viewLabs, viewReport } from './lab-view.ts';
 import { integerBetween, outputFormat, painter, print, say, show, table, tellError, withOutput } from './output.ts';
 import type { OutputOptions } from './output.ts';
 
 const DEFAULT_SCENARIO = 'host-gw';
 
-/** Every agent was ready when the lab came up, but a node that came last may still be on its way to the others. */
-const SETTLE_MS = 5_000;
+/** All programs were ready when the lab came up, but what they tell each other may still be on its way. */
+const SETTLE_MS = 20_000;
 
 /** How this program is called from where the user is: from a checkout through npx. */
 const program = Bun.main.startsWith('/$bunfs/') ? 'godwit' : 'npx godwit';
@@ -88,8 +89,8 @@ Examples:
 
   lab
     .command('logs')
-    .argument('<host>', 'host, or "datastore"')
-    .description('show what the agent of a host wrote')
+    .argument('<program>', 'an agent or a routing program by its machine, an announcer, or "datastore"')
+    .description('show what a program wrote')
     .option('-l, --lab <lab>', 'name of the lab; not needed when one is up')
     .option('-n, --lines <n>', 'no more than the last lines', integerBetween(1, 1_000_000))
     .option('-f, --follow', 'go on as it grows')
@@ -103,6 +104,8 @@ Examples:
     .option('--now', 'do not wait for programs to end by themselves')
     .action(inside(down));
 
+  registerLive(lab);
+
   withOutput(lab.command('list')).description('show the labs that are there').action(inside(list));
 
   withOutput(lab.command('scenarios').argument('[name]', 'print the file of this one, to start your own from'))
@@ -110,51 +113,6 @@ Examples:
     .action(scenarios);
 
   lab.command(HOLD_COMMAND, { hidden: true }).argument('<directory>').action(holdSandbox);
-}
-
-/** Runs the action here as root, otherwise the whole command once more inside the user's sandbox. */
-function inside<A extends unknown[]>(action: (...args: A) => Promise<number>): (...args: A) => Promise<void> {
-  return async (...args) => {
-    const status = needsSandbox() ? await runInSandbox(process.argv.slice(2)) : await action(...args);
-    process.exit(status);
-  };
-}
-
-/** Lines with the time since the start, on stderr. */
-function progress(): (line: string) => void {
-  const start = performance.now();
-  const paint = painter(process.stderr);
-  return (line) => {
-    const time = `${((performance.now() - start) / 1000).toFixed(2).padStart(6)} s`;
-    say(`${paint('dim', time)}  ${line}`);
-  };
-}
-
-interface Stopping {
-  /** Aborted by the first SIGINT, SIGTERM or SIGHUP. */
-  readonly stop: AbortSignal;
-  /** Aborted by the second. */
-  readonly force: AbortSignal;
-}
-
-function stopSignals(tell: (line: string) => void): Stopping {
-  const [stop, force] = [new AbortController(), new AbortController()];
-  const stopNow = (signal: string) => {
-    if (force.signal.aborted) return;
-    if (stop.signal.aborted) {
-      tell('at once, then');
-      force.abort();
-    } else {
-      tell(
-        signal === 'SIGINT'
-          ? 'Ctrl-C: taking the lab down (once more: without waiting)'
-          : `${signal}: taking the lab down`,
-      );
-      stop.abort();
-    }
-  };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopNow(signal));
-  return { stop: stop.signal, force: force.signal };
 }
 
 const untilAborted = (signal: AbortSignal): Promise<void> =>
@@ -203,8 +161,11 @@ async function runScenario(nameOrFile: string, options: RunOptions): Promise<num
   await bringUp(layout, scenario, { tell, signal: stop, force, hold: true });
   try {
     tell('checking routes, pods and who reaches whom');
-    const report = await checkWithin(findLab(layout.name), SETTLE_MS, stop);
-    await show(options, report, () => `\n${viewReport(report)}`);
+    const checked = await checkWithin(() => findLab(layout.name), SETTLE_MS, stop);
+    const drills = options.check === true && checked.ok && scenario.topology.drill.length > 0;
+    const drill = drills ? await runDrill(layout, { tell, signal: stop }) : undefined;
+    const report = drill ? { ...checked, ok: drill.ok, drill } : checked;
+    await show(options, report, () => `\n${viewReport(checked)}${drill ? `\n\n${viewDrill(drill)}` : ''}`);
     if (options.check !== true && !stop.aborted) {
       say(`\n${invitation(layout.name, scenario)}`);
       await untilAborted(stop);
@@ -224,6 +185,9 @@ function invitation(name: string, { topology }: LoadedScenario): string {
     [`  ${program} lab exec ${inside} -- sh`, `a shell inside ${inside}`],
     [`  ${program} lab routes`, 'every routing table as it is now'],
     [`  ${program} lab check ${name}`, 'all of the above once more'],
+    ...(topology.drill.length > 0
+      ? [[`  ${program} lab drill ${name}`, 'what the scenario practises, under traffic']]
+      : []),
   ];
   return `The lab is up until you press Ctrl-C. From another terminal:\n${table([], rows)}`;
 }
@@ -247,7 +211,7 @@ async function up(nameOrFile: string, options: { name?: string; detach?: boolean
 }
 
 async function check(name: string | undefined, options: OutputOptions & { wait: number }): Promise<number> {
-  const report = await checkWithin(findLab(name), options.wait * 1000);
+  const report = await checkWithin(() => findLab(name), options.wait * 1000);
   await show(options, report, () => viewReport(report));
   return report.ok ? 0 : 1;
 }

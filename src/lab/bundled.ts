@@ -2,12 +2,26 @@
 import { readFileSync } from 'node:fs';
 import { err, GodwitError, messageOf, printable } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
+import gatewayAnnouncer from '../../scenarios/gateway-announcer.yaml' with { type: 'text' };
 import hostGw from '../../scenarios/host-gw.yaml' with { type: 'text' };
 import routed from '../../scenarios/routed.yaml' with { type: 'text' };
-import { readScenario } from './topology.ts';
+import { readScenario } from './read.ts';
 import type { Topology } from './topology.ts';
 
-export const bundledScenarios: Readonly<Record<string, string>> = { 'host-gw': hostGw, routed };
+/** The same with another program on the routers. */
+const variant = (text: string, name: string, program: string, word: string): string =>
+  text
+    .replace(`name: ${name}`, `name: ${name}-${program}`)
+    .replaceAll('program: frr', `program: ${program}`)
+    .replace(/^description: .*/m, (line) => `${line} (the gateways run ${word})`);
+
+export const bundledScenarios: Readonly<Record<string, string>> = {
+  'host-gw': hostGw,
+  routed,
+  'gateway-announcer': gatewayAnnouncer,
+  'gateway-announcer-bird': variant(gatewayAnnouncer, 'gateway-announcer', 'bird', 'BIRD'),
+  'gateway-announcer-godwit': variant(gatewayAnnouncer, 'gateway-announcer', 'godwit', 'godwit bgp'),
+};
 
 export interface LoadedScenario {
   readonly topology: Topology;

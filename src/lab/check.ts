@@ -3,28 +3,36 @@
  * whom. What is wrong is said in sentences that name the hop.
  */
 import { messageOf, sleep } from '../base/mod.ts';
-import { openDatastore } from '../datastore/mod.ts';
-import { DEFAULT_NETWORK_PREFIX, parseLease, subnetsPrefix } from '../ipam/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
 import { compareRoutes, expectedRoutes } from './expect.ts';
+import type { Owned } from './expect.ts';
 import type { Lab } from './lab.ts';
 import { observe } from './observe.ts';
 import type { ObservedNode } from './observe.ts';
 import { explain } from './path.ts';
 import { probeAll } from './probe.ts';
 import type { Endpoint, Outcome, ProbedPair } from './probe.ts';
-import { datastoreUrl } from './programs.ts';
+import { readOwned } from './owned.ts';
+import { programsOf, stateOf } from './roster.ts';
+import type { Program, ProgramState } from './roster.ts';
+import { demandedSessions, establishedWith, ownTable } from './sessions.ts';
 import type { Machine, Pod } from './topology.ts';
 
 export interface NodeReport {
   readonly name: string;
   readonly role: 'host' | 'router';
   readonly addresses: readonly string[];
-  /** The pod subnet it owns. */
-  readonly subnet?: Prefix;
+  /** The parts of the pod network it owns. */
+  readonly owns?: readonly Prefix[];
   /** Its routes as `ip route` shows them, and whether the scenario demands them. */
   readonly routes: readonly { readonly line: string; readonly expected: boolean }[];
   readonly missing: readonly string[];
+  /** The table of the routing program that runs here, as that prints it. */
+  readonly table?: { readonly command: string; readonly text: string };
+}
+
+export interface ProgramReport extends Program {
+  readonly state: ProgramState;
 }
 
 export interface PodReport {
@@ -48,6 +56,7 @@ export interface CheckReport {
   readonly ok: boolean;
   readonly nodes: readonly NodeReport[];
   readonly pods: readonly PodReport[];
+  readonly programs: readonly ProgramReport[];
   readonly reachability: { readonly pairs: readonly PairReport[]; readonly passed: number; readonly total: number };
   /** What is wrong, most telling first; empty when nothing is. */
   readonly problems: readonly string[];
@@ -56,17 +65,23 @@ export interface CheckReport {
 const AGAIN_MS = 200;
 
 /** Checks again until all is right, but no longer than this; gives the last report. */
-export async function checkWithin(lab: Lab, ms: number, signal?: AbortSignal): Promise<CheckReport> {
+export async function checkWithin(find: () => Lab, ms: number, signal?: AbortSignal): Promise<CheckReport> {
   for (const end = performance.now() + ms; ; await sleep(AGAIN_MS, signal)) {
-    const report = await checkLab(lab);
-    if (report.ok || performance.now() >= end || signal?.aborted === true) return report;
+    const isLast = performance.now() >= end || signal?.aborted === true;
+    // who reaches whom is worth asking when the routes are there, or when there is no time left
+    const routes = isLast ? undefined : await checkLab(find(), false);
+    if (routes?.ok === false) continue;
+    const report = await checkLab(find(), true);
+    if (report.ok || isLast) return report;
   }
 }
 
-async function checkLab(lab: Lab): Promise<CheckReport> {
+async function checkLab(lab: Lab, probes: boolean): Promise<CheckReport> {
   const { topology, layout, manifest } = lab;
   const problems = manifest.state === 'up' ? [] : [`the lab is ${manifest.state}: not all of it is there`];
-  const subnets = await readSubnets(lab, problems);
+  const programs = programsOf(topology).map((program) => ({ ...program, state: stateOf(manifest, program) }));
+  for (const { who, kind, state } of programs) if (state === 'gone') problems.push(goneSentence(who, kind));
+  const owned = await readOwned(lab, problems);
   const observed = new Map<string, ObservedNode>();
   for (const { name } of [...topology.machines, ...topology.pods]) {
     try {
@@ -75,21 +90,46 @@ async function checkLab(lab: Lab): Promise<CheckReport> {
       problems.push(`${name}: ${messageOf(error)}`);
     }
   }
-  const nodes = topology.machines.map((machine) => checkNode(lab, machine, subnets, observed, problems));
+  const nodes = topology.machines.map((machine) => checkNode(lab, machine, owned, observed, problems));
+  for (const machine of topology.machines) problems.push(...(await missingSessions(lab, machine)));
   const pods = topology.pods.map((pod) => checkPod(lab, pod, observed, problems));
   const endpoints = endpointsOf(lab, pods).filter(({ name }) => observed.has(name));
-  const pairs = judge(await probeAll(endpoints), endpoints, new Set(topology.pods.map(({ name }) => name)));
+  const probed = probes ? await probeAll(endpoints) : [];
+  const pairs = judge(probed, endpoints, new Set(topology.pods.map(({ name }) => name)));
   problems.push(...explainAll(pairs, endpoints, [...observed.values()]));
   const passed = pairs.filter(({ ok }) => ok).length;
   return {
     lab: layout.name,
     scenario: manifest.source,
     ok: problems.length === 0,
-    nodes,
+    nodes: probes ? await Promise.all(nodes.map((node) => withTable(lab, node))) : nodes,
     pods,
+    programs,
     reachability: { pairs, passed, total: pairs.length },
     problems,
   };
+}
+
+function goneSentence(who: string, kind: Program['kind']): string {
+  const what = kind === 'agent' ? 'its agent' : who === 'datastore' ? 'the datastore' : `its ${kind}`;
+  return `${who}: ${what} is gone: no process of it runs (its log: lab logs ${who}; again: lab start ${who})`;
+}
+
+async function missingSessions({ topology, layout, manifest }: Lab, machine: Machine): Promise<string[]> {
+  const { name } = machine;
+  const demanded = manifest.killed.includes(name) ? undefined : demandedSessions(topology, machine, manifest.killed);
+  if (!demanded) return [];
+  const established = await establishedWith(layout, machine);
+  if (!established) return [`${name}: its ${machine.bgp!.program} does not answer`];
+  return demanded
+    .filter((address) => !established.includes(address))
+    .map((address) => `${name}: has no BGP session with ${address}`);
+}
+
+async function withTable({ topology, layout }: Lab, node: NodeReport): Promise<NodeReport> {
+  const machine = topology.machines.find(({ name }) => name === node.name);
+  const table = machine?.bgp && (await ownTable(layout, machine));
+  return table ? { ...node, table } : node;
 }
 
 type Observed = ReadonlyMap<string, ObservedNode>;
@@ -97,27 +137,27 @@ type Observed = ReadonlyMap<string, ObservedNode>;
 function checkNode(
   { topology }: Lab,
   machine: Machine,
-  subnets: ReadonlyMap<string, Prefix>,
+  owned: Owned,
   observed: Observed,
   problems: string[],
 ): NodeReport {
   const { name, role, subnet: reserved } = machine;
   const node = observed.get(name);
-  const expected = expectedRoutes(topology, subnets, machine);
-  const faults = node ? compareRoutes(expected, node) : [];
+  const expected = expectedRoutes(topology, owned, machine);
+  const faults = node ? compareRoutes(expected, node, machine) : [];
   for (const { problem, line } of faults) {
     problems.push(`${name}: ${problem === 'missing' ? 'lacks' : 'has a stale'} route ${line}`);
   }
-  const subnet = subnets.get(name);
-  if (machine.agent && subnet === undefined) problems.push(`${name}: has no subnet lease`);
-  else if (reserved !== undefined && subnet !== reserved) {
-    problems.push(`${name}: has ${subnet}, not the reserved ${reserved}`);
+  const owns = owned.get(name);
+  if (machine.agent && owns === undefined && topology.mode === 'host-gw') problems.push(`${name}: has no subnet lease`);
+  else if (reserved !== undefined && owns?.[0] !== reserved) {
+    problems.push(`${name}: has ${owns?.[0]}, not the reserved ${reserved}`);
   }
   return {
     name,
     role,
     addresses: machine.interfaces.map(({ address }) => address),
-    ...(subnet !== undefined && { subnet }),
+    ...(owns !== undefined && { owns }),
     routes: (node?.routes ?? []).map(({ line }) => ({ line, expected: expected.includes(line) })),
     missing: faults.filter(({ problem }) => problem === 'missing').map(({ line }) => line),
   };
@@ -176,30 +216,4 @@ function explainAll(
     const more = list.length > 3 ? ` and ${list.length - 3} more` : '';
     return `${list.slice(0, 3).join(', ')}${more}: ${reason}`;
   });
-}
-
-/** Who owns which pod subnet: by the datastore, or by the scenario when that does not answer. */
-async function readSubnets({ topology, layout }: Lab, problems: string[]): Promise<Map<string, Prefix>> {
-  const subnets = new Map<string, Prefix>();
-  const agents = topology.machines.filter((machine) => machine.agent);
-  if (agents.length === 0) return subnets;
-  const hosts = new Map(agents.map(({ name, interfaces }) => [interfaces[0]!.address, name]));
-  try {
-    const url = datastoreUrl(layout, topology.datastore);
-    await using store = await openDatastore(url, { requestTimeoutMs: 2_000 });
-    const { kvs } = await store.list(subnetsPrefix(DEFAULT_NETWORK_PREFIX));
-    for (const kv of kvs) {
-      const lease = parseLease(DEFAULT_NETWORK_PREFIX, kv);
-      if (!lease.ok) problems.push(`datastore: ${kv.key}: ${lease.error}`);
-      else {
-        const { publicIp } = lease.value.attributes;
-        const host = publicIp === undefined ? undefined : hosts.get(publicIp);
-        if (host !== undefined && lease.value.subnets.ipv4 !== undefined) subnets.set(host, lease.value.subnets.ipv4);
-      }
-    }
-  } catch (error) {
-    problems.push(`datastore: ${messageOf(error)}`);
-    return new Map(agents.flatMap(({ name, subnet }) => (subnet === undefined ? [] : [[name, subnet] as const])));
-  }
-  return subnets;
 }

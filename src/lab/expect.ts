@@ -1,12 +1,13 @@
 /**
- * Which routes a scenario demands of each machine, as the lines `ip route` would show. Pure. `subnets` says who owns which
- * pod subnet: the datastore's word, which in a healthy lab is the scenario's where that says anything.
+ * Which routes a scenario demands of each machine, as the lines `ip route` would show. Pure. `owned` says who owns which
+ * part of the pod network: the datastore's word, which in a healthy lab is the scenario's where that says anything.
  */
 import { ROUTE_PROTOCOL } from '../dataplane/mod.ts';
-import { nthAddress, prefixContains } from '../net/mod.ts';
+import { nthAddress, prefixContains, prefixLength } from '../net/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
+import { RTPROT } from '../netlink/mod.ts';
 import type { ObservedNode } from './observe.ts';
-import type { Machine, Topology } from './topology.ts';
+import type { Machine, RoutingProgram, Topology } from './topology.ts';
 
 export interface RouteFault {
   readonly node: string;
@@ -15,38 +16,70 @@ export interface RouteFault {
   readonly line: string;
 }
 
-export function expectedRoutes(topology: Topology, subnets: ReadonlyMap<string, Prefix>, machine: Machine): string[] {
+/** Who owns which prefixes of the pod network. */
+export type Owned = ReadonlyMap<string, readonly Prefix[]>;
+
+export function expectedRoutes(topology: Topology, owned: Owned, machine: Machine): string[] {
+  if (machine.expect) return [...machine.expect];
   const lines = machine.interfaces.map(
     ({ name, address, segment }) => `${segment.prefix} dev ${name} proto kernel scope link src ${address}`,
   );
   for (const { to, via } of machine.routes) {
     lines.push(`${to === '0.0.0.0/0' ? 'default' : to} via ${via} dev ${deviceTo(machine, via)} proto static`);
   }
-  if (!machine.agent) return lines;
-  for (const other of topology.machines) {
-    const subnet = subnets.get(other.name);
-    if (!other.agent || subnet === undefined) continue;
-    if (other === machine) {
-      lines.push(`${subnet} dev cni0 proto kernel scope link src ${nthAddress(subnet, 1)}`);
-    } else {
-      const via = other.interfaces[0]!.address;
-      lines.push(`${subnet} via ${via} dev ${deviceTo(machine, via)} proto ${ROUTE_PROTOCOL}`);
-    }
+  for (const owner of topology.machines) {
+    if (owner.agent) for (const prefix of owned.get(owner.name) ?? []) lines.push(...routeTo(prefix, owner, machine));
   }
   return lines;
 }
 
-function deviceTo(machine: Machine, address: IpAddress): string {
-  return machine.interfaces.find((own) => prefixContains(own.segment.prefix, address))?.name ?? '?';
+/** At `machine`, the route to a prefix of `owner`'s, where there is to be one. */
+function routeTo(prefix: Prefix, owner: Machine, machine: Machine): string[] {
+  const via = owner.interfaces[0]!.address;
+  if (machine.bgp) {
+    const hop = nextHop(machine, via);
+    return hop === undefined
+      ? []
+      : [`${prefix} via ${hop} dev ${deviceTo(machine, hop)} ${marks[machine.bgp.program]}`];
+  }
+  if (!machine.agent) return [];
+  if (owner === machine) return [`${prefix} dev cni0 proto kernel scope link src ${nthAddress(prefix, 1)}`];
+  const device = deviceTo(machine, via);
+  return device === undefined ? [] : [`${prefix} via ${via} dev ${device} proto ${ROUTE_PROTOCOL}`];
 }
 
+/** How the routes of each program look in the kernel. */
+const marks: Readonly<Record<RoutingProgram['program'], string>> = {
+  frr: 'proto bgp metric 20',
+  bird: 'proto bird metric 32',
+  godwit: 'proto bgp',
+};
+
+/** Where a machine sends what is for an address: itself when connected, or by the longest of its static routes. */
+function nextHop(machine: Machine, address: IpAddress): IpAddress | undefined {
+  if (deviceTo(machine, address) !== undefined) return address;
+  const routes = machine.routes.filter(({ to }) => prefixContains(to, address));
+  return routes.sort((a, b) => prefixLength(b.to) - prefixLength(a.to))[0]?.via;
+}
+
+function deviceTo(machine: Machine, address: IpAddress): string | undefined {
+  return machine.interfaces.find((own) => prefixContains(own.segment.prefix, address))?.name;
+}
+
+/** Protocol numbers of routes that are a machine's programs' own: of these, none may be there that is not demanded. */
+const protocolsOf = ({ agent, bgp }: Machine): readonly number[] =>
+  bgp ? [RTPROT.BGP, RTPROT.BIRD] : agent ? [ROUTE_PROTOCOL] : [];
+
 /** What is demanded and not there, and what carries our mark and is not demanded. Routes of others are nobody's fault. */
-export function compareRoutes(expected: readonly string[], node: ObservedNode): RouteFault[] {
+export function compareRoutes(expected: readonly string[], node: ObservedNode, machine: Machine): RouteFault[] {
+  const ours = protocolsOf(machine);
   // the bridge of a host without pods has no carrier, which is as it should be
   const lines = new Map(node.routes.map((seen) => [seen.line.replace(/^(.* dev cni0 .*) linkdown$/, '$1'), seen]));
   const wanted = new Set(expected);
   const missing = expected.filter((line) => !lines.has(line));
-  const stale = [...lines].filter(([line, { route }]) => route.protocol === ROUTE_PROTOCOL && !wanted.has(line));
+  const stale = [...lines].filter(
+    ([line, { route }]) => (machine.expect !== undefined || ours.includes(route.protocol)) && !wanted.has(line),
+  );
   return [
     ...missing.map((line): RouteFault => ({ node: node.name, problem: 'missing', line })),
     ...stale.map(([line]): RouteFault => ({ node: node.name, problem: 'stale', line })),

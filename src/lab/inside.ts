@@ -3,6 +3,7 @@ import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { GodwitError, printable, sleep } from '../base/mod.ts';
 import { NetworkNamespace } from '../sys/mod.ts';
 import type { Lab } from './lab.ts';
+import { logFile, programOf } from './roster.ts';
 
 /** Starts it with this process's terminal, directory and environment. Throws GodwitError when there is no such program. */
 export function runIn(path: string, command: readonly string[]): Bun.Subprocess {
@@ -16,15 +17,8 @@ export function runIn(path: string, command: readonly string[]): Bun.Subprocess 
   return namespace.run(() => Bun.spawn([...command], { stdio: ['inherit', 'inherit', 'inherit'] }));
 }
 
-/** The log file of a host's agent, or of the datastore. */
-export function logOf({ layout, topology }: Lab, who: string): string {
-  const hosts = topology.machines.filter((machine) => machine.agent).map(({ name }) => name);
-  if (who !== 'datastore' && !hosts.includes(who)) {
-    const hint = `there is ${[...hosts, 'datastore'].join(', ')}`;
-    throw new GodwitError('absent', `${printable(who, 60)} has no log in ${layout.name}`, { hint });
-  }
-  return who === 'datastore' ? layout.datastoreLog : layout.agentLog(who);
-}
+/** The log file of a program: an agent by its host, a routing program by its machine, an announcer, the datastore. */
+export const logOf = ({ layout, topology }: Lab, who: string): string => logFile(layout, programOf(topology, who));
 
 const CHUNK_BYTES = 64 << 10;
 

@@ -3,13 +3,17 @@ import { GodwitError, printable } from '../base/mod.ts';
 import { LabLayout } from './layout.ts';
 import { listLabs, ownerOf, readManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
-import { readScenario } from './topology.ts';
+import { readScenario } from './read.ts';
+import { without } from './topology.ts';
 import type { Topology } from './topology.ts';
 
 export interface Lab {
   readonly layout: LabLayout;
   readonly manifest: Manifest;
+  /** What is there now: the scenario without the machines that are absent. */
   readonly topology: Topology;
+  /** All of the scenario. */
+  readonly scenario: Topology;
 }
 
 /** By name, or the only one there is. Throws GodwitError `absent`, `unreadable` or, when several are there, `usage`. */
@@ -19,7 +23,8 @@ export function findLab(name?: string): Lab {
   if (!manifest.ok) throw manifest.error;
   const topology = readScenario(manifest.value.source, manifest.value.scenario);
   if (!topology.ok) throw topology.error;
-  return { layout, manifest: manifest.value, topology: topology.value };
+  const absent = new Set(manifest.value.absent);
+  return { layout, manifest: manifest.value, topology: without(topology.value, absent), scenario: topology.value };
 }
 
 function onlyLab(): string {
@@ -63,15 +68,15 @@ export function summarizeLabs(): LabSummary[] {
     const { source, scenario, state, created } = read.value;
     const owner = ownerOf(read.value);
     const topology = readScenario(source, scenario);
-    const machines = topology.ok ? topology.value.machines : [];
+    const present = topology.ok ? without(topology.value, new Set(read.value.absent)) : undefined;
     const killed = read.value.owner !== undefined && !owner;
     return {
       name,
       scenario: source,
       state: killed || !topology.ok ? 'broken' : state,
       ...(owner && { owner: owner.pid }),
-      hosts: machines.filter(({ role }) => role === 'host').length,
-      pods: topology.ok ? topology.value.pods.length : 0,
+      hosts: present?.machines.filter(({ role }) => role === 'host').length ?? 0,
+      pods: present?.pods.length ?? 0,
       created: new Date(created).toISOString(),
       ...(killed && { problem: 'the process that held it up is gone' }),
     };

@@ -8,7 +8,9 @@ export const LABS = '/run/godwit/lab';
 export const NAMESPACES = '/run/netns';
 
 /** Sockets below the directory must fit in 108 bytes, and namespaces carry the name in theirs. */
-const NAME = /^[a-z]([a-z0-9-]{0,22}[a-z0-9])?$/;
+export const LAB_NAME = /^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$/;
+export const LAB_NAME_RULE =
+  'a name of up to 32 lower-case letters, digits and inner hyphens that starts with a letter';
 
 export class LabLayout {
   readonly name: string;
@@ -16,8 +18,8 @@ export class LabLayout {
 
   /** Throws for what cannot be a lab's name: it becomes part of paths. */
   constructor(name: string) {
-    if (!NAME.test(name)) {
-      const hint = 'a name has up to 24 lower-case letters, digits and inner hyphens, and starts with a letter';
+    if (!LAB_NAME.test(name)) {
+      const hint = `wanted: ${LAB_NAME_RULE}`;
       throw new GodwitError('usage', `${printable(name, 60)} cannot be the name of a lab`, { hint });
     }
     this.name = name;
@@ -57,6 +59,11 @@ export class LabLayout {
   /** The CNI plugin's directory, as a runtime's /opt/cni/bin. */
   pluginDirectory(host: string): string {
     return `${this.hostDirectory(host)}/bin`;
+  }
+
+  /** Where a routing program or an announcer has its configuration, its sockets and its log. */
+  programDirectory(who: string): string {
+    return `${this.directory}/programs/${who}`;
   }
 
   agentLog(host: string): string {

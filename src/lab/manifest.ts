@@ -31,6 +31,10 @@ const schema = z.object({
   processes: z.record(z.string(), processSchema),
   /** Addresses the CNI plugin gave, by pod. */
   pods: z.record(z.string(), z.string()),
+  /** Machines of the scenario that are not there: not yet, or no more. */
+  absent: z.array(z.string()),
+  /** Programs the lab itself killed when asked to. */
+  killed: z.array(z.string()),
 });
 
 export type Manifest = z.infer<typeof schema>;
@@ -115,7 +119,8 @@ export function claimLab(layout: LabLayout, manifest: Manifest): boolean {
   mkdirSync(LABS, { recursive: true, mode: 0o755 });
   sweepClaims();
   const staging = `${LABS}/.${layout.name}.${process.pid}`;
-  mkdirSync(staging, { recursive: true, mode: 0o700 });
+  // others may pass through: FRR is not root in its own directory
+  mkdirSync(staging, { recursive: true, mode: 0o711 });
   writeFileSync(`${staging}/manifest.json`, `${JSON.stringify(manifest, undefined, 2)}\n`, { mode: 0o600 });
   try {
     // a rename onto a directory that has something in it fails: of two at once, one wins

@@ -8,6 +8,7 @@ import { GodwitError } from '../base/mod.ts';
 import { addAddress, addLink, addRoute, kernelRoute, Rtnetlink, RTPROT, setLink } from '../netlink/mod.ts';
 import { createNetworkNamespace, NetworkNamespace, writeSysctl } from '../sys/mod.ts';
 import type { LabLayout } from './layout.ts';
+import { usesDatastore } from './topology.ts';
 import { NAMESPACES } from './layout.ts';
 import type { Machine, Segment, StaticRoute, Topology } from './topology.ts';
 
@@ -17,7 +18,7 @@ const BRIDGE = 'br0';
 export function namespacesOf(layout: LabLayout, topology: Topology): string[] {
   const { segments, machines, pods } = topology;
   const names = [...segments, ...machines, ...pods].map(({ name }) => layout.namespace(name));
-  return machines.some((machine) => machine.agent) ? [layout.datastoreNamespace, ...names] : names;
+  return usesDatastore(topology) ? [layout.datastoreNamespace, ...names] : names;
 }
 
 /** Throws when a namespace of that name is there already: it would be somebody else's. */

@@ -65,13 +65,10 @@ export async function openWhenReady(url: string, daemon: Daemon, log: string, si
   throw failure(`the datastore is not ready after ${START_TIMEOUT_MS / 1000} s: ${last}`, log);
 }
 
-/**
- * Writes what an administrator of a Flannel network writes: the configuration, and a reservation for each host that is to
- * have a particular subnet (a lease key without a lease, which only the host with that address takes).
- */
-export async function configureNetwork(store: Datastore, topology: Topology): Promise<void> {
-  const { addressing, machines, mode } = topology;
+/** Writes what an administrator of a Flannel network writes: its configuration. */
+export async function configureNetwork(layout: LabLayout, { addressing, mode, datastore }: Topology): Promise<void> {
   if (!addressing) return;
+  await using store = await openDatastore(datastoreUrl(layout, datastore));
   const config = {
     Network: addressing.network,
     SubnetLen: addressing.subnetLength,
@@ -84,15 +81,23 @@ export async function configureNetwork(store: Datastore, topology: Topology): Pr
     Backend: { Type: mode },
   };
   await store.put(configKey(DEFAULT_NETWORK_PREFIX), JSON.stringify(config));
-  for (const { subnet, interfaces } of machines) {
+}
+
+/**
+ * Before their agents start: a reservation for each host that is to have a particular subnet (a lease key without a lease,
+ * which only the host with that address takes).
+ */
+export async function reserve(layout: LabLayout, topology: Topology, hosts: readonly Machine[]): Promise<void> {
+  await using store = await openDatastore(datastoreUrl(layout, topology.datastore));
+  for (const { subnet, interfaces } of hosts) {
     if (subnet === undefined) continue;
     const key = `${subnetsPrefix(DEFAULT_NETWORK_PREFIX)}${subnetsName({ ipv4: subnet, ipv6: undefined })}`;
-    const attributes = { publicIp: interfaces[0]!.address, publicIpv6: undefined, backendType: mode };
+    const attributes = { publicIp: interfaces[0]!.address, publicIpv6: undefined, backendType: topology.mode };
     await store.put(key, formatLeaseValue(attributes));
   }
 }
 
-export function startAgent(layout: LabLayout, host: Machine, datastore: string): Daemon {
+export function startAgent(layout: LabLayout, topology: Topology, host: Machine, datastore: string): Daemon {
   const directory = layout.hostDirectory(host.name);
   for (const part of ['run', 'state']) mkdirSync(`${directory}/${part}`, { recursive: true, mode: 0o700 });
   const options = {
@@ -102,6 +107,7 @@ export function startAgent(layout: LabLayout, host: Machine, datastore: string):
     'run-dir': `${directory}/run`,
     'state-dir': `${directory}/state`,
     'subnet-file': `${directory}/run/subnet.env`,
+    ...(topology.announcers.length > 0 && { 'other-segments': 'gateway' }),
   };
   const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]);
   using namespace = NetworkNamespace.open(layout.namespace(host.name));
@@ -143,7 +149,7 @@ export async function askAgent(
 }
 
 /** False after the time is up; throws when the program ends, or on abort. */
-async function waitFor(
+export async function waitFor(
   daemon: Daemon,
   log: string,
   who: string,
@@ -162,7 +168,7 @@ async function waitFor(
   }
 }
 
-function failure(message: string, log: string): GodwitError {
+export function failure(message: string, log: string): GodwitError {
   const tail = tailOf(log, 8);
   return new GodwitError('program', message, {
     hint: tail.length === 0 ? 'it wrote no log' : `its log ends:\n${tail.join('\n')}`,

@@ -27,10 +27,8 @@ export function installPlugin(layout: LabLayout, host: string): void {
 const result = z.object({ ips: z.array(z.object({ address: z.string() })).min(1) });
 const refusal = z.object({ code: z.number(), msg: z.string(), details: z.string().optional() });
 
-/** Makes the pod's namespace and attaches it to its host; gives the pod's address. Throws what the plugin says. */
-export async function attachPod(layout: LabLayout, pod: Pod, signal: AbortSignal): Promise<IpAddress> {
-  const path = layout.namespace(pod.name);
-  makeNamespace(layout, path)[Symbol.dispose]();
+/** What libcni hands the plugin, for a pod and a verb. */
+function requestFor(layout: LabLayout, pod: Pod, verb: 'ADD' | 'DEL') {
   const configuration = {
     cniVersion: '1.1.0',
     name: 'godwit-lab',
@@ -39,21 +37,31 @@ export async function attachPod(layout: LabLayout, pod: Pod, signal: AbortSignal
     ...(pod.address !== undefined && { runtimeConfig: { ips: [pod.address] } }),
   };
   const environment = {
-    CNI_COMMAND: 'ADD',
+    CNI_COMMAND: verb,
     CNI_CONTAINERID: `${layout.name}-${pod.name}`,
-    CNI_NETNS: path,
+    CNI_NETNS: layout.namespace(pod.name),
     CNI_IFNAME: 'eth0',
     CNI_PATH: layout.pluginDirectory(pod.host),
     CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=lab;K8S_POD_NAME=${pod.name}`,
   };
+  return { configuration: JSON.stringify(configuration), environment };
+}
+
+/** Detaches the pod; throws what the plugin says. */
+export async function detachPod(layout: LabLayout, pod: Pod, signal: AbortSignal): Promise<void> {
+  const { configuration, environment } = requestFor(layout, pod, 'DEL');
+  const { status, stdout, stderr } = await execute(layout, pod.host, environment, configuration, signal);
+  if (status === 0) return;
+  const words = printable(`${stdout}${stderr}`, 500);
+  throw new GodwitError('cni', `the CNI plugin does not detach ${pod.name} from ${pod.host}: ${words}`);
+}
+
+/** Makes the pod's namespace and attaches it to its host; gives the pod's address. Throws what the plugin says. */
+export async function attachPod(layout: LabLayout, pod: Pod, signal: AbortSignal): Promise<IpAddress> {
+  makeNamespace(layout, layout.namespace(pod.name))[Symbol.dispose]();
+  const { configuration, environment } = requestFor(layout, pod, 'ADD');
   for (let attempt = 1; ; attempt++) {
-    const { status, stdout, stderr } = await execute(
-      layout,
-      pod.host,
-      environment,
-      JSON.stringify(configuration),
-      signal,
-    );
+    const { status, stdout, stderr } = await execute(layout, pod.host, environment, configuration, signal);
     const answer = parseJson(stdout);
     const added = result.safeParse(answer);
     const address = parseInterfaceAddress(added.data?.ips[0]?.address ?? '')?.address;

@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test';
 import { bundledScenarios } from './bundled.ts';
-import { readScenario } from './topology.ts';
+import { readScenario } from './read.ts';
 
 const faultsOf = (text: string): string[] => {
   const read = readScenario('mine.yaml', text);
@@ -54,13 +54,13 @@ test('faults of shape name line, path, value and what is allowed', () => {
       ].join('\n'),
     ),
   ).toEqual([
-    'line 1: mode: "hostgw" is not allowed; wanted: host-gw or none',
-    'line 2: datastor: "embedded" is not allowed; wanted: one of the keys name, description, mode, datastore, addressing, networks, routers, hosts, pods',
+    'line 1: mode: "hostgw" is not allowed; wanted: host-gw or calico or none',
+    'line 2: datastor: "embedded" is not allowed; wanted: one of the keys name, description, mode, datastore, addressing, networks, routers, hosts, pods, resources, announcers, traffic, drill',
     'line 4: networks.lan.prefix: "192.168.1.1/24" is not allowed; wanted: a prefix such as 10.168.0.0/24',
     'line 4: networks.lan.mtu: 12 is not allowed; wanted: a whole number from 576 to 65535',
     'line 5: networks.Big: {"prefix":"10.0.0.0/8"} is not allowed; wanted: a name of 1 to 15 lower-case letters, digits and inner hyphens that starts with a letter',
     'line 7: hosts.a.addresses.lan: "1.2.3" is not allowed; wanted: an IPv4 address',
-    'line 8: hosts.b: null is not allowed; wanted: a mapping with addresses, default, routes, agent, subnet',
+    'line 8: hosts.b: null is not allowed; wanted: a mapping with addresses, default, routes, agent, subnet, blocks, bgp, later, expect',
     'line 9: pods: [1] is not allowed; wanted: a mapping of names',
   ]);
 });
@@ -102,6 +102,21 @@ test.each([
     file ??
     (wanted.startsWith('false:') ? small(hosts.replace(' } }', ' }, agent: true }'), rest) : small(hosts, rest));
   expect(faultsOf(text).join('\n')).toContain(wanted);
+});
+
+test('machines that come later, programs and drills are looked at together', () => {
+  const text = small(
+    '{ a: { addresses: { lan: 10.168.0.2 } }, b: { addresses: { lan: 10.168.0.3 }, bgp: { program: bird } } }',
+    'announcers: { x: { host: a, as: 1, gateways: [a] } }\ndrill: [{ kill: c }, { add: a, remove: b }]\ntraffic: [{ from: a, to: a }]',
+  );
+  const faults = faultsOf(text.replace(', { add: a, remove: b }', '')).join('\n');
+  expect(faults).toContain(
+    'hosts.b.bgp: {"program":"bird"} is not allowed; wanted: an AS number (as), or a configuration',
+  );
+  expect(faults).toContain('announcers.x.gateways.0: "a" is not allowed; wanted: a machine with bgp: b');
+  expect(faults).toContain('drill.0.kill: "c" is not allowed; wanted: one of a, b, x, datastore');
+  expect(faults).toContain('traffic.0.to: "a" is not allowed; wanted: another one than it comes from');
+  expect(faultsOf(text)).toEqual([expect.stringContaining('wanted: one of kill, start, restart, add, remove')]);
 });
 
 test.each([

@@ -10,10 +10,18 @@ import { err, GodwitError, messageOf, ok, printable } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
 import { familyOf, parseAddress, parsePrefix } from '../net/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
+import { LAB_NAME, LAB_NAME_RULE } from './layout.ts';
 
-/** How hosts learn where the others' pods are. `none`: no agents, only what the scenario wires itself. */
-export const modes = ['host-gw', 'none'] as const;
+/**
+ * How hosts learn where the others' pods are. `host-gw`: by Flannel's leases; `calico`: by pools, blocks and BGP; `none`: no
+ * agents, only what the scenario wires itself.
+ */
+export const modes = ['host-gw', 'calico', 'none'] as const;
 export const datastores = ['embedded', 'etcd'] as const;
+/** What speaks BGP on a machine. */
+export const routingPrograms = ['frr', 'bird', 'godwit'] as const;
+/** What a drill can do to a lab that is up. */
+export const drillActions = ['kill', 'start', 'restart', 'add', 'remove'] as const;
 
 const address = z.string({ error: 'an IPv4 address' }).transform((text, context): IpAddress => {
   const parsed = parseAddress(text);
@@ -49,7 +57,8 @@ const named = <S extends z.ZodType>(value: S) =>
   z.record(z.string().regex(NAME, NAME_RULE), value, {
     error: (issue) => (issue.code === 'invalid_type' ? 'a mapping of names' : undefined),
   });
-const choice = <T extends readonly [string, ...string[]]>(values: T) => z.enum(values, { error: values.join(' or ') });
+const choice = <const T extends readonly [string, ...string[]]>(values: T) =>
+  z.enum(values, { error: values.join(' or ') });
 const yes = z.boolean({ error: 'true or false' });
 
 const addresses = named(address).refine((a) => Object.keys(a).length > 0, { error: 'at least one NETWORK: ADDRESS' });
@@ -57,8 +66,39 @@ const routes = z
   .array(strict({ to: prefix('a prefix such as 10.0.0.0/8'), via: address }), { error: 'a list of { to, via }' })
   .default([]);
 
+const asn = integer(1, 4_294_967_295);
+const session = {
+  as: asn,
+  accept: z.array(prefix('a prefix such as 10.244.0.0/16'), { error: 'a list of prefixes' }).optional(),
+  export: choice(['none', 'all']).default('none'),
+  client: yes.default(false),
+  nextHopSelf: yes.default(false),
+};
+const bgp = strict({
+  program: choice(routingPrograms),
+  config: z.string({ error: 'the program’s own configuration, as text' }).optional(),
+  as: asn.optional(),
+  neighbors: z.array(strict({ address, ...session }), { error: 'a list of { address, as, … }' }).default([]),
+  ranges: z
+    .array(strict({ range: prefix('a prefix such as 10.0.0.0/24'), ...session }), {
+      error: 'a list of { range, as, … }',
+    })
+    .default([]),
+  networks: z.array(prefix('a prefix such as 10.233.1.0/24'), { error: 'a list of prefixes' }).default([]),
+}).optional();
+const lines = z.array(z.string({ error: 'a line of ip route' }), { error: 'a list of lines of ip route' }).optional();
+const who = z.string({ error: 'a name' });
+const step = strict({
+  ...(Object.fromEntries(drillActions.map((action) => [action, who.optional()])) as {
+    [A in (typeof drillActions)[number]]: z.ZodOptional<z.ZodString>;
+  }),
+  loss: integer(0, 1_000_000).default(0),
+}).refine((s) => drillActions.filter((action) => s[action] !== undefined).length === 1, {
+  error: `one of ${drillActions.join(', ')}`,
+});
+
 const schema = strict({
-  name: z.string({ error: NAME_RULE }).regex(NAME, NAME_RULE).optional(),
+  name: z.string({ error: LAB_NAME_RULE }).regex(LAB_NAME, LAB_NAME_RULE).optional(),
   description: z.string({ error: 'text' }).default(''),
   mode: choice(modes).default('host-gw'),
   datastore: choice(datastores).default('embedded'),
@@ -67,7 +107,7 @@ const schema = strict({
     subnetLength: integer(8, 30).default(24),
   }).optional(),
   networks: named(strict({ prefix: prefix('a prefix such as 10.168.0.0/24'), mtu: integer(576, 65535).default(1500) })),
-  routers: named(strict({ addresses, default: address.optional(), routes })).default({}),
+  routers: named(strict({ addresses, default: address.optional(), routes, bgp, expect: lines })).default({}),
   hosts: named(
     strict({
       addresses,
@@ -75,9 +115,23 @@ const schema = strict({
       routes,
       agent: yes.optional(),
       subnet: prefix('a subnet such as 10.244.1.0/24').optional(),
+      blocks: z.array(prefix('a block such as 10.233.1.0/26'), { error: 'a list of blocks' }).default([]),
+      bgp,
+      later: yes.default(false),
+      expect: lines,
     }),
   ).default({}),
   pods: named(strict({ host: z.string({ error: 'the name of a host' }), address: address.optional() })).default({}),
+  resources: z.array(z.record(z.string(), z.unknown()), { error: 'a list of objects' }).default([]),
+  announcers: named(
+    strict({
+      host: z.string({ error: 'the name of a machine' }),
+      as: asn,
+      gateways: z.array(z.string(), { error: 'a list of routers' }).min(1, { error: 'at least one router' }),
+    }),
+  ).default({}),
+  traffic: z.array(strict({ from: who, to: who }), { error: 'a list of { from, to }' }).default([]),
+  drill: z.array(step, { error: 'a list of steps, such as { kill: a1 }' }).default([]),
 });
 
 /** The file's shape, defaults filled in; nothing in it has been looked at together yet. */

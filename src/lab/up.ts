@@ -9,9 +9,13 @@ import type { LabLayout } from './layout.ts';
 import { bootId, claimLab, lockLab, myself, ownerOf, readManifest, writeManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import { makeMachine, makeNamespace, makeSwitch, namespacesOf, refuseForeign } from './network.ts';
-import { configureNetwork, datastoreUrl, openWhenReady, startAgent, startDatastore, waitForAgent } from './programs.ts';
 import type { Daemon } from './process.ts';
+import { configureNetwork, reserve } from './programs.ts';
+import { programsOf, startProgram, waitForProgram } from './roster.ts';
+import type { Program } from './roster.ts';
+import { refuseMissing } from './routers.ts';
 import { attachPod, installPlugin } from './runtime.ts';
+import { usesDatastore, without } from './topology.ts';
 import type { Machine, Topology } from './topology.ts';
 
 export interface UpOptions {
@@ -26,7 +30,10 @@ export interface UpOptions {
 }
 
 export async function bringUp(layout: LabLayout, scenario: LoadedScenario, options: UpOptions): Promise<void> {
-  const { topology, source, text } = scenario;
+  const { source, text } = scenario;
+  const absent = scenario.topology.machines.filter(({ later }) => later).map(({ name }) => name);
+  const topology = without(scenario.topology, new Set(absent));
+  refuseMissing(scenario.topology);
   const namespaces = namespacesOf(layout, topology);
   const manifest: Manifest = {
     version: 1,
@@ -40,6 +47,8 @@ export async function bringUp(layout: LabLayout, scenario: LoadedScenario, optio
     namespaces,
     processes: {},
     pods: {},
+    absent,
+    killed: [],
   };
   refuseExisting(layout);
   refuseForeign(namespaces);
@@ -76,51 +85,84 @@ function exists(layout: LabLayout, state: string): GodwitError {
   return new GodwitError('exists', `the lab ${name} is ${state}`, { hint });
 }
 
+/** What works on a lab: its description, and what is told and recorded meanwhile. */
+export interface Site {
+  readonly layout: LabLayout;
+  readonly topology: Topology;
+  readonly manifest: Manifest;
+  readonly tell: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
 async function build(layout: LabLayout, topology: Topology, manifest: Manifest, options: UpOptions): Promise<void> {
-  const { tell, signal } = options;
-  const step = (line: string) => {
-    signal.throwIfAborted();
-    tell(line);
-  };
+  const site: Site = { layout, topology, manifest, ...options };
   for (const segment of topology.segments) {
-    step(`${segment.name}: switch for ${segment.prefix}`);
+    step(site, `${segment.name}: switch for ${segment.prefix}`);
     makeSwitch(layout, segment);
   }
-  for (const machine of topology.machines) {
-    step(`${machine.name}: ${machine.role} with ${describeInterfaces(machine)}`);
-    makeMachine(layout, machine);
+  for (const machine of topology.machines) placeMachine(site, machine);
+  const programs = programsOf(topology);
+  if (usesDatastore(topology)) {
+    makeNamespace(layout, layout.datastoreNamespace)[Symbol.dispose]();
+    await launch(site, programs.slice(0, 1));
+    await configureNetwork(layout, topology);
+    await reserve(layout, topology, topology.machines);
   }
-  const hosts = topology.machines.filter((machine) => machine.agent);
-  if (hosts.length === 0) return;
+  await launch(site, programs.slice(usesDatastore(topology) ? 1 : 0));
+  await attachPods(site, topology.machines);
+}
 
-  const record = (who: string, daemon: Daemon) => {
-    manifest.processes[who] = daemon.id;
-    writeManifest(layout, manifest);
-    return daemon;
-  };
-  step(`datastore: ${topology.datastore === 'etcd' ? 'etcd' : 'godwit store serve'}`);
-  makeNamespace(layout, layout.datastoreNamespace)[Symbol.dispose]();
-  const url = datastoreUrl(layout, topology.datastore);
-  const datastore = record('datastore', startDatastore(layout, topology.datastore));
-  {
-    await using store = await openWhenReady(url, datastore, layout.datastoreLog, signal);
-    await configureNetwork(store, topology);
+/** Progress, and the place where an interruption is noticed. */
+function step({ signal, tell }: Site, line: string): void {
+  signal.throwIfAborted();
+  tell(line);
+}
+
+export function placeMachine(site: Site, machine: Machine): void {
+  step(site, `${machine.name}: ${machine.role} with ${describeInterfaces(machine)}`);
+  makeMachine(site.layout, machine);
+}
+
+const words: Readonly<Record<Program['kind'], readonly [runs: string, ready: string]>> = {
+  datastore: ['datastore', 'ready'],
+  agent: ['godwit agent', 'ready, every other host’s route is in its kernel'],
+  gateway: ['godwit gateway', 'ready'],
+  frr: ['FRR', 'ready'],
+  bird: ['BIRD', 'ready'],
+  godwit: ['godwit bgp', 'ready'],
+};
+
+/** Starts programs at the same time, and waits until all do their work. */
+export async function launch(site: Site, programs: readonly Program[]): Promise<void> {
+  const { layout, topology, manifest, signal } = site;
+  for (const kind of new Set(programs.map((program) => program.kind))) {
+    const names = programs.filter((program) => program.kind === kind).map(({ who }) => who);
+    const runs = kind === 'datastore' && topology.datastore === 'embedded' ? 'godwit store serve' : words[kind][0];
+    step(site, `${names.join(', ')}: ${kind === 'datastore' && topology.datastore === 'etcd' ? 'etcd' : runs}`);
   }
-  step(`${hosts.map((host) => host.name).join(', ')}: godwit agent`);
-  const agents = hosts.map((host) => ({ host, daemon: record(host.name, startAgent(layout, host, url)) }));
-  for (const host of hosts) installPlugin(layout, host.name);
-  await together(agents, signal, async ({ host, daemon }, stop) => {
-    await waitForAgent(layout, host.name, daemon, stop);
-    step(`${host.name}: ready, every other host's route is in its kernel`);
+  await together(programs, signal, async (program, stop) => {
+    const daemons: Daemon[] = [];
+    await startProgram(layout, topology, program, (name, daemon) => {
+      daemons.push(daemon);
+      manifest.processes[name] = daemon.id;
+      writeManifest(layout, manifest);
+    });
+    await waitForProgram(layout, topology, program, daemons, stop);
+    if (program.kind !== 'datastore') step(site, `${program.who}: ${words[program.kind][1]}`);
   });
-  // hosts at the same time, the pods of one host in order: so the addresses are the same every time
+}
+
+/** Hosts at the same time, the pods of one host in order: so the addresses are the same every time. */
+export async function attachPods(site: Site, hosts: readonly Machine[]): Promise<void> {
+  const { layout, topology, manifest, signal } = site;
   await together(hosts, signal, async (host, stop) => {
+    if (host.agent) installPlugin(layout, host.name);
     for (const pod of topology.pods.filter((p) => p.host === host.name)) {
       stop.throwIfAborted();
       const address = await attachPod(layout, pod, stop);
       manifest.pods[pod.name] = address;
       writeManifest(layout, manifest);
-      step(`${pod.name}: ${address} on ${host.name}`);
+      step(site, `${pod.name}: ${address} on ${host.name}`);
     }
   });
 }

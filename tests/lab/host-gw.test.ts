@@ -95,11 +95,36 @@ describe.skipIf(!here)('host-gw', () => {
       expect(ping.stdout).toContain('ttl=62'); // two routers on the way, and nothing else
     });
 
-    test('an agent that was killed changes nothing; the check goes on', async () => {
+    test('an agent that is gone is told, and changes nothing', async () => {
       process.kill(processOf('node2'), 'SIGKILL');
+      const { stdout, status } = await runCommand('lab', 'check', name, '--json');
+      expect(status).toBe(1);
+      const report = JSON.parse(stdout) as Report;
+      expect(report.problems).toEqual([expect.stringContaining('node2: its agent is gone')]);
+      expectFigure({ ...report, ok: true, problems: [] });
+    });
+
+    test('one that the lab killed is no fault, and can be started again', async () => {
+      expect(await runCommand('lab', 'start', 'node2', '--lab', name)).toMatchObject({ status: 0 });
+      expect((await runCommand('lab', 'start', 'node2', '--lab', name)).stderr).toContain('node2 runs');
+      expect(await runCommand('lab', 'kill', 'node2', '--lab', name)).toMatchObject({ status: 0 });
       const { stdout, status } = await runCommand('lab', 'check', name, '--json');
       expectFigure(JSON.parse(stdout) as Report);
       expect(status).toBe(0);
+      expect((await runCommand('lab', 'kill', 'pod1', '--lab', name)).stderr).toContain('there is datastore, node1');
+    });
+
+    test('traffic counts what is lost', async () => {
+      const whole = await runCommand('lab', 'traffic', 'pod1', 'pod4', '--seconds', '1', '--lab', name, '--json');
+      expect(JSON.parse(whole.stdout)).toMatchObject({ from: 'pod1', to: 'pod4', lost: 0 });
+      run('ip', '-n', `${name}-pod4`, 'link', 'set', 'eth0', 'down');
+      const cut = await runCommand('lab', 'traffic', 'pod1', 'pod4', '--seconds', '1', '--lab', name, '--json');
+      run('ip', '-n', `${name}-pod4`, 'link', 'set', 'eth0', 'up');
+      run('ip', '-n', `${name}-pod4`, 'route', 'add', 'default', 'via', '10.244.2.1');
+      const { sent, lost } = JSON.parse(cut.stdout) as { sent: number; lost: number };
+      expect(lost).toBe(sent);
+      expect(sent).toBeGreaterThan(10);
+      expect(cut.status).toBe(1);
     });
 
     test('a route somebody deletes is back within the wait of the check', async () => {
@@ -125,7 +150,10 @@ describe.skipIf(!here)('host-gw', () => {
       const { stdout, status } = await runCommand('lab', 'check', name, '--json');
       expect(status).toBe(1);
       const { problems, reachability } = JSON.parse(stdout) as Report;
-      expect(problems).toEqual([expect.stringContaining('datastore: ')]);
+      expect(problems).toEqual([
+        expect.stringContaining('datastore: the datastore is gone'),
+        expect.stringContaining('datastore: '),
+      ]);
       expect(reachability.passed).toBe(42);
     });
 
@@ -136,7 +164,7 @@ describe.skipIf(!here)('host-gw', () => {
       expect(stdout).toEndWith(last.stdout);
       expect(last.stdout.trimEnd().split('\n').length).toBe(2);
       const nobody = await runCommand('lab', 'logs', 'pod1', '--lab', name);
-      expect(nobody.stderr).toContain('there is node1, node2, node3, datastore');
+      expect(nobody.stderr).toContain('there is datastore, node1, node2, node3');
     });
 
     test('down takes agents, datastore and pods with it', async () => {

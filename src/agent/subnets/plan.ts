@@ -3,7 +3,7 @@
  * plan to their writers, the dry run prints what they would do with it.
  */
 import { keepRoutes, leaseRoutes } from '../../calc/mod.ts';
-import type { LeaseRoutes } from '../../calc/mod.ts';
+import type { LeaseRoutes, LeaseView } from '../../calc/mod.ts';
 import { forwardingSysctls, masqueradeTable } from '../../dataplane/mod.ts';
 import type { SysctlWish } from '../../dataplane/mod.ts';
 import type { BridgeNetwork, PodSubnet } from '../../desired/mod.ts';
@@ -24,6 +24,7 @@ export interface PlanInputs {
   readonly mtu: number | 'auto';
   readonly ipMasq: boolean;
   readonly etcdPrefix: string;
+  readonly otherSegments?: LeaseView['otherSegments'];
   readonly network: NetworkConfig | undefined;
   readonly leases: readonly SubnetLease[];
   readonly ownLease: SubnetLease | undefined;
@@ -62,6 +63,7 @@ export function planNode(inputs: PlanInputs): NodePlan {
       ownAddresses: host.addresses.map((a) => a.address),
       connected: connectedPrefixes(host, bridge),
       uplink: addresses[0]?.device,
+      otherSegments: inputs.otherSegments,
     },
   );
   const ipv6 = network?.ipv6 !== undefined;

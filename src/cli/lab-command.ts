@@ -1,0 +1,48 @@
+/** What the lab's commands have in common: where they run, how they tell progress, how they are stopped. */
+import { needsSandbox, runInSandbox } from '../lab/mod.ts';
+import { painter, say } from './output.ts';
+
+/** Runs the action here as root, otherwise the whole command once more inside the user's sandbox. */
+export function inside<A extends unknown[]>(action: (...args: A) => Promise<number>): (...args: A) => Promise<void> {
+  return async (...args) => {
+    const status = needsSandbox() ? await runInSandbox(process.argv.slice(2)) : await action(...args);
+    process.exit(status);
+  };
+}
+
+/** Lines with the time since the start, on stderr. */
+export function progress(): (line: string) => void {
+  const start = performance.now();
+  const paint = painter(process.stderr);
+  return (line) => {
+    const time = `${((performance.now() - start) / 1000).toFixed(2).padStart(6)} s`;
+    say(`${paint('dim', time)}  ${line}`);
+  };
+}
+
+export interface Stopping {
+  /** Aborted by the first SIGINT, SIGTERM or SIGHUP. */
+  readonly stop: AbortSignal;
+  /** Aborted by the second. */
+  readonly force: AbortSignal;
+}
+
+export function stopSignals(tell: (line: string) => void): Stopping {
+  const [stop, force] = [new AbortController(), new AbortController()];
+  const stopNow = (signal: string) => {
+    if (force.signal.aborted) return;
+    if (stop.signal.aborted) {
+      tell('at once, then');
+      force.abort();
+    } else {
+      tell(
+        signal === 'SIGINT'
+          ? 'Ctrl-C: taking the lab down (once more: without waiting)'
+          : `${signal}: taking the lab down`,
+      );
+      stop.abort();
+    }
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopNow(signal));
+  return { stop: stop.signal, force: force.signal };
+}
