@@ -11,4 +11,5 @@ export * from './routes/reconciler.ts';
 export type { TunnelKernel, TunnelState } from './tunnels/device.ts';
 export * from './tunnels/ipip.ts';
 export { GUARD_TABLE } from './tunnels/ipip-guard.ts';
+export * from './tunnels/path-mtu.ts';
 export * from './tunnels/vxlan.ts';

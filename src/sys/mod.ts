@@ -1,6 +1,7 @@
 /** The only way into the kernel: system calls, file descriptors, sockets, namespaces. `bun:ffi` is used nowhere else. */
 export * from './errno.ts';
 export * from './fd.ts';
+export * from './icmp.ts';
 export * from './lock.ts';
 export * from './mount.ts';
 export * from './netns.ts';

@@ -1,5 +1,6 @@
 // The tunnel parts against this kernel: node1 192.168.1.2 - router - 192.168.2.2 node2; the router knows no pod prefix.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { ManualClock } from '../../src/base/mod.ts';
 import { IpipPart, VxlanPart } from '../../src/dataplane/mod.ts';
 import type { IpipTunnel, VxlanTunnel } from '../../src/desired/mod.ts';
 import { guardChanges, guardTable } from '../../src/dataplane/tunnels/ipip-guard.ts';
@@ -136,15 +137,14 @@ describe.skipIf(!here)('tunnels', () => {
       const part = parts[2]!;
       net.in('n2', 'ip route replace 10.233.1.0/24 via 192.168.2.1');
       part[Symbol.dispose]();
-      let now = 0;
-      const clock = { now: () => now, wallTime: () => 0, schedule: () => ({ [Symbol.dispose]() {} }) };
-      const patient = new IpipPart(nodes[2].kernel, { quietMs: 1000, clock: clock as never });
+      const clock = new ManualClock();
+      const patient = new IpipPart(nodes[2].kernel, { quietMs: 1000, clock });
       patient.setDesired('absent');
       // each time a second has gone by
       const rounds = [true, true, false].map((send) => {
         if (send) ping();
         pass(patient);
-        now += 1000;
+        clock.advance(1000);
         return patient.state().inPlace;
       });
       expect(rounds).toEqual([true, true, false]);

@@ -33,26 +33,44 @@ export function tunnelKernel(space: NetworkNamespace): TunnelKernel {
 export class RoutedNodes implements Disposable {
   readonly spaces = new TestNamespaces();
   private readonly subnets = new Set<number>();
+  private readonly routers = new Map<number, string>();
 
   constructor() {
     this.spaces.add(ROUTER);
     this.spaces.run(ROUTER, 'sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
   }
 
+  /** A second router, `r2`, for this subnet, behind a link of that MTU; before its nodes are added. */
+  bottleneck(subnet: number, mtu: number): void {
+    const router = 'r2';
+    this.spaces.add(router);
+    this.routers.set(subnet, router);
+    this.in(
+      ROUTER,
+      `ip link add far mtu ${mtu} type veth peer name near mtu ${mtu} netns ${this.spaces.name(router)}; ip link set far up;
+       ip addr add 172.16.0.1/30 dev far; ip route add 192.168.${subnet}.0/24 via 172.16.0.2`,
+    );
+    this.in(
+      router,
+      `ip link set near up; ip addr add 172.16.0.2/30 dev near; ip route add default via 172.16.0.1; sysctl -qw net.ipv4.ip_forward=1`,
+    );
+  }
+
   /** Node `n` in subnet `subnet`; with IPv6 fd00:S::(1+N) beside. */
   add(n: number, subnet = n): RoutedNode {
     const name = `n${n}`;
     const space = this.spaces.add(name);
+    const router = this.routers.get(subnet) ?? ROUTER;
     if (!this.subnets.has(subnet)) {
       this.subnets.add(subnet);
       this.in(
-        ROUTER,
+        router,
         `ip link add lan${subnet} type bridge; ip link set lan${subnet} up; ip addr add 192.168.${subnet}.1/24 dev lan${subnet};
          ip addr add fd00:${subnet}::1/64 dev lan${subnet} nodad`,
       );
     }
     this.in(
-      ROUTER,
+      router,
       `ip link add to${n} type veth peer name eth0 netns ${this.spaces.name(name)}; ip link set to${n} master lan${subnet} up`,
     );
     const host = 1 + n - (subnet - 1);
