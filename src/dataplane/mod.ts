@@ -4,6 +4,7 @@ export * from './endpoints.ts';
 export { ROUTED_GATEWAY, ROUTED_HOST_MAC, ROUTED_PREFIX } from './endpoints-routed.ts';
 export * from './masquerade.ts';
 export * from './part.ts';
+export * from './source-check.ts';
 export * from './sysctl.ts';
 export * from './routes/kernel.ts';
 export * from './routes/fake.ts';

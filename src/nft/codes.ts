@@ -40,6 +40,9 @@ export const NFTA_PAYLOAD = { DREG: 1, BASE: 2, OFFSET: 3, LEN: 4 } as const;
 export const NFTA_BITWISE = { SREG: 1, DREG: 2, LEN: 3, MASK: 4, XOR: 5 } as const;
 export const NFTA_IMMEDIATE = { DREG: 1, DATA: 2 } as const;
 export const NFTA_MASQ_FLAGS = 1;
+export const NFTA_FIB = { DREG: 1, RESULT: 2, FLAGS: 3 } as const;
+export const NFT_FIB_RESULT_OIF = 1;
+export const NFTA_FIB_F = { SADDR: 1, IIF: 8, PRESENT: 32 } as const;
 export const NFTA_GEN_PROC_PID = 2;
 
 export const NFT_META = { OIFNAME: 7, IIFNAME: 6, NFPROTO: 15, L4PROTO: 16 } as const;

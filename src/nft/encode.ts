@@ -7,6 +7,7 @@ import type { Family, IpAddress, Prefix } from '../net/mod.ts';
 import type { Batch } from '../netlink/mod.ts';
 import { NFPROTO, NFT_CMP, NFT_META, NFT_REG, NFT_PAYLOAD_NETWORK_HEADER } from './codes.ts';
 import { NF_NAT_RANGE_PROTO_RANDOM_FULLY, NF_VERDICT, NFTA_BITWISE, NFTA_CMP, NFTA_DATA, NFTA_EXPR } from './codes.ts';
+import { NFT_FIB_RESULT_OIF, NFTA_FIB, NFTA_FIB_F } from './codes.ts';
 import {
   NFT_LOOKUP_F_INV,
   NFTA_IMMEDIATE,
@@ -104,9 +105,10 @@ export function encodeElements(batch: Batch, addresses: readonly IpAddress[]): v
 
 function matchDevice(batch: Batch, key: number, name: string, negate: boolean): void {
   const bytes = new Uint8Array(IFNAMSIZ);
-  new TextEncoder().encodeInto(name, bytes);
+  const begins = name.endsWith('*');
+  const { written } = new TextEncoder().encodeInto(begins ? name.slice(0, -1) : name, bytes);
   loadMeta(batch, key);
-  compare(batch, bytes, negate);
+  compare(batch, begins ? bytes.subarray(0, written) : bytes, negate);
 }
 
 /** Appends the expressions of one statement. */
@@ -130,6 +132,15 @@ export function encodeStatement(batch: Batch, statement: Statement, table: NftFa
       break;
     case 'outputDevice':
       matchDevice(batch, NFT_META.OIFNAME, statement.name, statement.negate ?? false);
+      break;
+    case 'sourceElsewhere':
+      expression(batch, 'fib', () => {
+        batch
+          .attributeU32be(NFTA_FIB.DREG, NFT_REG.R1)
+          .attributeU32be(NFTA_FIB.RESULT, NFT_FIB_RESULT_OIF)
+          .attributeU32be(NFTA_FIB.FLAGS, NFTA_FIB_F.SADDR | NFTA_FIB_F.IIF | NFTA_FIB_F.PRESENT);
+      });
+      compare(batch, [0, 0, 0, 0]);
       break;
     case 'masquerade':
       expression(batch, 'masq', () => batch.attributeU32be(NFTA_MASQ_FLAGS, NF_NAT_RANGE_PROTO_RANDOM_FULLY));

@@ -22,7 +22,10 @@ export type Statement =
     }
   /** Number of the protocol in the IP header. */
   | { readonly type: 'protocol'; readonly number: number }
+  /** A name that ends with `*` is the beginning of one. */
   | { readonly type: 'inputDevice' | 'outputDevice'; readonly name: string; readonly negate?: boolean }
+  /** The packet came in by a device the route back to its source does not lead to (RFC 3704 section 2.2). */
+  | { readonly type: 'sourceElsewhere' }
   /** Source address of the way out, with ports chosen at random (no clash under load). */
   | { readonly type: 'masquerade' }
   | { readonly type: 'verdict'; readonly verdict: 'accept' | 'drop' | 'return' };
@@ -101,6 +104,8 @@ export function formatStatement(statement: Statement): string {
       return `iifname ${not}"${statement.name}"`;
     case 'outputDevice':
       return `oifname ${not}"${statement.name}"`;
+    case 'sourceElsewhere':
+      return 'fib saddr . iif oif missing';
     case 'masquerade':
       return 'masquerade fully-random';
     case 'verdict':

@@ -1,0 +1,171 @@
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { silentLogger } from '../../src/base/mod.ts';
+import { Caretaker, ROUTED_HOST_MAC, SourceCheckPart } from '../../src/dataplane/mod.ts';
+import { ip } from '../../src/net/mod.ts';
+import type { IpAddress, MacAddress } from '../../src/net/mod.ts';
+import { openNftables } from '../../src/nft/mod.ts';
+import { NetworkNamespace, writeSysctl } from '../../src/sys/mod.ts';
+import { runPlugin } from '../support/cni.ts';
+import { arpReply, BROADCAST, routerAdvertisement, sendFrame, udp } from '../support/frames.ts';
+import { MemoryStore } from '../support/memory-store.ts';
+import { TestNamespaces, until } from '../support/netns.ts';
+import { have } from '../support/peers.ts';
+import { putPools, RoutedNode } from '../support/routed.ts';
+
+const here = have('routed pods that lie', 'ip', 'ping', 'nft');
+
+describe.skipIf(!here)('a routed pod that lies', () => {
+  const spaces = new TestNamespaces();
+  const nft = () => openNftables();
+  let node: RoutedNode;
+  let check: SourceCheckPart;
+  const keeper = new Caretaker({ log: silentLogger });
+  /** One that lies, one it wants to reach, one it pretends to be. */
+  let [liar, target, victim]: Pod[] = [];
+  interface Pod {
+    readonly short: string;
+    readonly namespace: NetworkNamespace;
+    readonly v4: IpAddress;
+    readonly v6: IpAddress;
+    readonly host: string;
+    readonly mac: MacAddress;
+  }
+
+  async function attach(short: string): Promise<Pod> {
+    const netns = node.pod(short);
+    const added = await runPlugin('ADD', { container: short, netns, config: node.config() });
+    expect(added).toMatchObject({ status: 0 });
+    const [v4, v6] = added.json.ips!.map(({ address }) => ip(address.split('/')[0]!)) as [IpAddress, IpAddress];
+    const [host, inside] = added.json.interfaces!;
+    const namespace = NetworkNamespace.open(netns);
+    return { short, namespace, v4, v6, host: host!.name, mac: inside!.mac as MacAddress };
+  }
+
+  beforeAll(async () => {
+    node = new RoutedNode(spaces, new MemoryStore().client());
+    await putPools(node.datastore);
+    await node.start();
+    check = new SourceCheckPart(nft);
+    check.setDesired('ipv6');
+    keeper.add(check);
+    expect(keeper.pass()).toBe(true);
+    [liar, target, victim] = [await attach('liar'), await attach('target'), await attach('victim')];
+    // counts what arrives, by its claimed source
+    const rules = ['ip', 'ip6'].flatMap((family) =>
+      [liar!, victim!].map((pod) => `add rule inet t in ${family} saddr ${family === 'ip' ? pod.v4 : pod.v6} counter`),
+    );
+    const table = 'add table inet t\nadd chain inet t in { type filter hook input priority 0; }';
+    spaces.run('target', 'sh', '-c', `nft -f - <<'EOF'\n${[table, ...rules].join('\n')}\nEOF`);
+  });
+  afterAll(async () => {
+    for (const pod of [liar, target, victim]) pod?.namespace[Symbol.dispose]();
+    await node[Symbol.asyncDispose]();
+    spaces[Symbol.dispose]();
+  });
+
+  /** How many packets with this source came to the target. */
+  function arrived(source: IpAddress): number {
+    const line = spaces
+      .run('target', 'nft', 'list', 'table', 'inet', 't')
+      .split('\n')
+      .find((text) => text.includes(`saddr ${source} `));
+    return Number(/packets (\d+)/.exec(line!)![1]);
+  }
+  const forge = (source: IpAddress): void => {
+    const [family, to] = source.includes(':') ? (['ipv6', target!.v6] as const) : (['ipv4', target!.v4] as const);
+    sendFrame(liar!.namespace, 'eth0', ROUTED_HOST_MAC, family, udp(source, to));
+  };
+  /** What is forged does not arrive, though what is sent honestly right after it does. */
+  async function expectDropped(forged: IpAddress, own: IpAddress): Promise<void> {
+    const before = [arrived(forged), arrived(own)];
+    forge(forged);
+    forge(own);
+    await until('the honest packet arrives', () => arrived(own) > before[1]!);
+    expect(arrived(forged)).toBe(before[0]!);
+  }
+  async function expectForwarded(forged: IpAddress): Promise<void> {
+    const before = arrived(forged);
+    forge(forged);
+    await until('the forged packet arrives', () => arrived(forged) > before);
+  }
+
+  test('cannot send from another pod’s IPv4 address; without the strict reverse path check it could', async () => {
+    await expectDropped(victim!.v4, liar!.v4);
+    writeSysctl(`net/ipv4/conf/${liar!.host}/rp_filter`, 0);
+    await expectForwarded(victim!.v4);
+    writeSysctl(`net/ipv4/conf/${liar!.host}/rp_filter`, 1);
+    await expectDropped(victim!.v4, liar!.v4);
+  });
+
+  test('cannot send from another pod’s IPv6 address; without our rule it could', async () => {
+    await expectDropped(victim!.v6, liar!.v6);
+    spaces.run('host', 'nft', 'delete', 'table', 'ip6', 'godwit-endpoints');
+    await expectForwarded(victim!.v6);
+    expect(keeper.pass()).toBe(true);
+    expect(check.plan()).toEqual([]);
+    await expectDropped(victim!.v6, liar!.v6);
+  });
+
+  test('cannot either where the node is told to check loosely everywhere', async () => {
+    writeSysctl('net/ipv4/conf/all/rp_filter', 2);
+    await expectDropped(victim!.v4, liar!.v4);
+    writeSysctl('net/ipv4/conf/all/rp_filter', 0);
+  });
+
+  test('without IPv6 the rule goes', () => {
+    check.setDesired('absent');
+    expect(keeper.pass()).toBe(true);
+    expect(spaces.run('host', 'nft', 'list', 'tables')).toBe('');
+    check.setDesired('ipv6');
+    expect(keeper.pass()).toBe(true);
+  });
+
+  test('the rule reads in nft’s words as it is meant', () => {
+    const listed = spaces.run('host', 'nft', 'list', 'table', 'ip6', 'godwit-endpoints');
+    expect(listed).toContain('iifname "cali*" fib saddr . iif oif missing drop');
+  });
+
+  test('nobody believes its ARP: neither about another pod nor about the gateway', async () => {
+    const uplink = ip('192.0.2.254');
+    for (const address of [victim!.v4, uplink, ip('192.0.2.1')]) {
+      for (const to of [BROADCAST, ROUTED_HOST_MAC]) {
+        sendFrame(liar!.namespace, 'eth0', to, 'arp', arpReply(address, liar!.mac, ip('169.254.1.1')));
+      }
+    }
+    const before = arrived(victim!.v4);
+    expect(spaces.status('victim', 'ping', '-c1', '-W2', target!.v4)).toBe(0);
+    // the victim's packet came, and the answer found the victim
+    expect(arrived(victim!.v4)).toBe(before + 1);
+    expect(spaces.status('host', 'ping', '-c1', '-W2', victim!.v4)).toBe(0);
+    expect(spaces.run('host', 'ip', 'neigh', 'show', victim!.v4)).toContain(
+      `dev ${victim!.host} lladdr ${victim!.mac}`,
+    );
+    expect(spaces.run('host', 'ip', 'neigh', 'show', '192.0.2.254')).not.toContain(liar!.mac);
+  });
+
+  test('the host believes none of its router advertisements; with accept_ra it would', async () => {
+    const prefix = ip('2001:db8:bad::');
+    const own = /inet6 (fe80:[0-9a-f:]+)/.exec(spaces.run('liar', 'ip', '-6', 'addr', 'show', 'eth0'))![1]!;
+    const advertise = () =>
+      sendFrame(
+        liar!.namespace,
+        'eth0',
+        '33:33:00:00:00:01' as MacAddress,
+        'ipv6',
+        routerAdvertisement(ip(own), prefix),
+      );
+    const believed = () =>
+      spaces.run('host', 'ip', '-6', 'route').includes('2001:db8:bad::') ||
+      spaces.run('host', 'ip', '-6', 'addr').includes('2001:db8:bad:');
+    advertise();
+    // what is sent after it has arrived: it was handled
+    const before = arrived(liar!.v6);
+    forge(liar!.v6);
+    await until('the next packet is through', () => arrived(liar!.v6) > before);
+    expect(believed()).toBe(false);
+    writeSysctl(`net/ipv6/conf/${liar!.host}/accept_ra`, 2);
+    advertise();
+    await until('a host that listens believes it', believed);
+    writeSysctl(`net/ipv6/conf/${liar!.host}/accept_ra`, 0);
+  });
+});
