@@ -86,8 +86,9 @@ export class Agent {
     this.pods = createPodServer({
       ...{ config, log, clock: this.clock },
       network: () => this.podNetwork(),
-      // a pod that came or went changes nothing here
-      onChange: () => {},
+      onChange: () => {
+        for (const network of this.networks) network.podsChanged();
+      },
     });
   }
 
@@ -155,6 +156,7 @@ export class Agent {
         const context: NetworkContext = {
           ...{ config, log, clock, kernel, caretaker, routes },
           changed: () => this.wakeup.notify(),
+          pods: () => this.pods.pods(),
           wantSysctls: (wishes) => this.wantSysctls(kind, wishes),
         };
         if (kind === 'blocks') return new (await import('./blocks/mod.ts')).BlockNetwork(context);

@@ -33,6 +33,8 @@ export interface NetworkContext {
   readonly routes: RouteReconciler;
   /** Something was learned: `replan` is wanted soon. */
   readonly changed: () => void;
+  /** The pods attached to this node, of whatever network. */
+  readonly pods: () => readonly PodStatus[];
   /** The kernel settings this network wants kept; together with those of the others. */
   readonly wantSysctls: (wishes: readonly SysctlWish[]) => void;
 }
@@ -68,9 +70,11 @@ export interface AgentNetwork {
   run(store: Datastore, signal: AbortSignal): Promise<void>;
   /** One new plan from what is known, handed to the writers. */
   replan(view: NodeView): void;
+  /** A pod came or went. */
+  podsChanged(): void;
   /** The network pods are attached to, or why there is none yet. */
   podNetwork(): Result<BridgeNetwork, string>;
-  report(pods: readonly PodStatus[]): NetworkReport;
+  report(): NetworkReport;
   /**
    * For the dry run: reads the datastore once and tells the writers what is wanted. Gives lines of what is planned outside
    * of the kernel; throws GodwitError when the datastore does not answer.

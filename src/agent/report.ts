@@ -30,8 +30,7 @@ export function reportOf(agent: Agent): AgentReport {
   const { routes } = agent;
   const reasons: string[] = [];
   const warnings: string[] = [];
-  const pods = agent.pods.pods();
-  const networks = agent.networks.map((network) => network.report(pods));
+  const networks = agent.networks.map((network) => network.report());
   for (const state of neededAddresses(agent)) {
     if (!state.current) reasons.push(`address: ${state.detection.reason}`);
     else if (state.missingSince !== undefined) reasons.push(`address: ${state.current.address} is on no interface`);

@@ -15,9 +15,11 @@ export class Traffic implements Disposable {
     this.child.stdout!.on('data', (data: Buffer) => (this.output += data.toString()));
   }
 
-  /** Waits until answers come. */
-  async flowing(): Promise<void> {
-    await until('answers come', () => this.output.includes('bytes from'));
+  /** Waits until so many answers have come, or as many more than until now. */
+  async flowing(answers = 1): Promise<void> {
+    const count = () => this.output.split('bytes from').length - 1;
+    const before = answers === 1 ? 0 : count();
+    await until('answers come', () => count() >= before + answers);
   }
 
   /** Ends the stream; packets sent and packets lost. The last may still have been on its way. */

@@ -1,88 +1,155 @@
 /**
  * Best paths to desired routes. What the speaker says of a prefix replaces what it said before; a prefix of our own, or
- * one whose next hop leads nowhere, has no route. It outlives the speaker: after one was started anew, what it has not
- * said again goes only when it has said everything.
+ * one whose next hop leads nowhere, has no route. How packets get to a next hop (plainly or by a tunnel) is decided by
+ * `routeOf`, and decided anew for all of them when that changes. It outlives the speaker: after one was started anew, what
+ * it has not said again goes only when it has said everything.
  */
+import type { Clock } from '../../base/mod.ts';
 import { localPeer } from '../../bgp/rib/mod.ts';
 import type { BestChange } from '../../bgp/rib/mod.ts';
 import type { FibSink } from '../../bgp/speaker/mod.ts';
+import type { BgpPath } from '../../calc/mod.ts';
 import type { RouteReconciler } from '../../dataplane/mod.ts';
-import type { NextHop, Route } from '../../desired/mod.ts';
-import type { Prefix } from '../../net/mod.ts';
+import type { Route } from '../../desired/mod.ts';
+import type { IpAddress, Prefix } from '../../net/mod.ts';
 
 /** The producer of BGP's routes, as the route reconciler knows it. */
 export const BGP = 'bgp';
 
-export class BgpFib {
-  /** What the node wants of each prefix, from its best paths. */
-  private readonly routes_ = new Map<Prefix, Route>();
-  private readonly paths = new Map<Prefix, BestChange>();
-  private readonly target: RouteReconciler;
+/** The route for a prefix with these paths; undefined when none of them leads anywhere. */
+export type RouteMaker = (destination: Prefix, paths: readonly BgpPath[]) => Route | undefined;
 
-  constructor(target: RouteReconciler) {
+export interface BgpFibOptions {
+  readonly clock: Clock;
+  /** Whether this address is a neighbour's whose session is not up. */
+  readonly isAway: (neighbor: IpAddress) => boolean;
+  /** A life has said what it knows. */
+  readonly onComplete: () => void;
+}
+
+/** How long the route to a neighbour that is away stays after nothing else keeps it, milliseconds. */
+const HOLD_MS = 10_000;
+
+export class BgpFib {
+  private readonly routes_ = new Map<Prefix, Route>();
+  private readonly paths = new Map<Prefix, readonly BgpPath[]>();
+  private readonly target: RouteReconciler;
+  /** Whose word counts: the life that began last. */
+  private current: object = {};
+  private routeOf: RouteMaker | undefined;
+  /** Prefixes this life has spoken of; undefined once what it had not spoken of is gone. */
+  private spoken: Set<Prefix> | undefined;
+  private complete = false;
+  /** Prefixes whose route stays although nobody has a way there. */
+  private readonly held = new Map<Prefix, object>();
+  private readonly options: BgpFibOptions;
+
+  constructor(target: RouteReconciler, options: BgpFibOptions) {
     this.target = target;
+    this.options = options;
     target.expect(BGP);
+  }
+
+  /** Whether the speaker has said all it knows, and how packets get there is known. */
+  get said(): boolean {
+    return this.complete && this.routeOf !== undefined;
+  }
+
+  /** Forgets what this life has not spoken of: nobody is waited for any more. */
+  sweep(): void {
+    const { spoken } = this;
+    this.spoken = undefined;
+    if (spoken) for (const prefix of this.paths.keys()) if (!spoken.has(prefix)) this.drop(prefix);
+    this.target.markInSync(BGP);
   }
 
   get routes(): Iterable<Route> {
     return this.routes_.values();
   }
 
-  /** For one life of a speaker. `complete` is called when it has said everything. */
-  life(complete: () => void): FibSink {
-    const said = new Set<Prefix>();
-    let whole = false;
+  /** The prefixes that come from this neighbour's address, as next hop. */
+  *through(nextHop: IpAddress): Generator<Prefix> {
+    for (const [prefix, paths] of this.paths) if (paths.some((path) => path.nextHop === nextHop)) yield prefix;
+  }
+
+  /** From now on routes are made like this, those that are there too. */
+  setRouteMaker(routeOf: RouteMaker): void {
+    this.routeOf = routeOf;
+    for (const [prefix, paths] of this.paths) this.settle(prefix, paths);
+    if (this.complete) this.options.onComplete();
+  }
+
+  /** For one life of a speaker. */
+  life(): FibSink {
+    const me = {};
+    this.current = me;
+    this.spoken = new Set();
+    this.complete = false;
     return {
       apply: (changes) => {
         for (const change of changes) {
-          if (!whole) said.add(change.prefix);
+          this.spoken?.add(change.prefix);
           this.take(change);
         }
       },
       inSync: () => {
-        whole = true;
-        for (const prefix of this.paths.keys()) if (!said.has(prefix)) this.drop(prefix);
-        said.clear();
-        this.target.markInSync(BGP);
-        complete();
+        if (this.current !== me) return;
+        this.complete = true;
+        this.options.onComplete();
       },
     };
   }
 
-  private take(change: BestChange): void {
-    const own = change.paths.some((path) => path.peer === localPeer);
-    if (own || change.paths.length === 0) {
-      this.drop(change.prefix);
+  private take({ prefix, paths }: BestChange): void {
+    if (paths.some((path) => path.peer === localPeer)) {
+      this.drop(prefix);
       return;
     }
-    this.paths.set(change.prefix, change);
-    this.settle(change);
+    if (paths.length === 0) {
+      this.lose(prefix);
+      return;
+    }
+    this.held.delete(prefix);
+    const reached = paths.map(({ nextHop, resolution }) => ({
+      nextHop,
+      hops: resolution.reachable ? resolution.hops : [],
+    }));
+    this.paths.set(prefix, reached);
+    this.settle(prefix, reached);
+  }
+
+  /**
+   * Nobody has a way there any more. If that is because the neighbour itself is away, and not because it said so, its route
+   * stays for a moment: one that restarts twice in a row loses what was kept for it (RFC 4724 §4.2), not its pods.
+   */
+  private lose(prefix: Prefix): void {
+    const away = this.paths.get(prefix)?.some(({ nextHop }) => this.options.isAway(nextHop));
+    if (away !== true) {
+      this.drop(prefix);
+      return;
+    }
+    const mark = {};
+    this.held.set(prefix, mark);
+    this.options.clock.after(HOLD_MS, () => {
+      if (this.held.get(prefix) === mark) this.drop(prefix);
+    });
   }
 
   private drop(prefix: Prefix): void {
+    this.held.delete(prefix);
     this.paths.delete(prefix);
     if (this.routes_.delete(prefix)) this.target.removeDesired(BGP, { destination: prefix });
   }
 
-  private settle(change: BestChange): void {
-    const route = routeOf(change);
-    const before = this.routes_.get(change.prefix);
+  private settle(prefix: Prefix, paths: readonly BgpPath[]): void {
+    if (!this.routeOf) return;
+    const route = this.routeOf(prefix, paths);
+    const before = this.routes_.get(prefix);
     if (!route) {
-      if (this.routes_.delete(change.prefix)) this.target.removeDesired(BGP, { destination: change.prefix });
+      if (this.routes_.delete(prefix)) this.target.removeDesired(BGP, { destination: prefix });
     } else if (!before || !Bun.deepEquals(before, route)) {
-      this.routes_.set(change.prefix, route);
+      this.routes_.set(prefix, route);
       this.target.addDesired(BGP, route);
     }
   }
-}
-
-/** The route for the best paths of a prefix; undefined when none of them leads anywhere. */
-export function routeOf(change: BestChange): Route | undefined {
-  const hops = new Map<string, NextHop>();
-  for (const { resolution } of change.paths) {
-    if (!resolution.reachable) continue;
-    for (const hop of resolution.hops) hops.set(`${hop.via} ${hop.device}`, hop);
-  }
-  if (hops.size === 0) return undefined;
-  return { destination: change.prefix, class: 'bgp', type: 'unicast', nextHops: [...hops.values()] };
 }

@@ -6,20 +6,23 @@
 import { err, GodwitError, messageOf } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
 import { bgpOf } from '../../calc/mod.ts';
-import type { NodeBgp } from '../../calc/mod.ts';
+import type { NodeBgp, Uplink } from '../../calc/mod.ts';
 import { TcpNetwork } from '../../bgp/speaker/mod.ts';
-import type { Network } from '../../bgp/speaker/mod.ts';
+import type { Network, SpeakerEvent } from '../../bgp/speaker/mod.ts';
+import type { ViewRoute } from '../../bgp/fib/mod.ts';
 import type { SysctlWish } from '../../dataplane/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
 import type { BridgeNetwork, Route } from '../../desired/mod.ts';
 import { encodeStored, resourceKey } from '../../model/mod.ts';
 import type { ResourceChange } from '../../model/mod.ts';
-import { addressFromBytes, familyOf } from '../../net/mod.ts';
+import { BlockIpam, CONFIG_KEY, FollowedSettings } from '../../ipam/blocks/mod.ts';
+import { addressFromBytes, familyOf, hostPrefix, parseInterfaceAddress, prefixContains } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
 import type { NodeKernel } from '../kernel.ts';
 import { speakerPlan } from './bgp-config.ts';
 import type { SpeakerPlan } from './bgp-config.ts';
+import { Departed } from './departed.ts';
 import { BgpFib } from './fib.ts';
 import { Knowledge } from './knowledge.ts';
 import { NextHops } from './next-hops.ts';
@@ -29,11 +32,19 @@ import { reportOf } from './report.ts';
 import { localPrefOf } from './rules.ts';
 import { secretsIn } from './secrets.ts';
 import { SpeakerKeeper } from './speaker.ts';
+import type { Announcement } from './speaker.ts';
+import { Tunnels } from './tunnels.ts';
 
 /** The producer of the routes that end what is sent to nobody's address in this node's own blocks. */
 const BLACKHOLE = 'blackhole';
+/** The producer of routes to peers that are behind a gateway of their own. */
+const PEERS = 'peers';
 /** Felix's normal priority, which Calico nodes find in LOCAL_PREF. */
 const PRIORITY = 1024;
+/** How long neighbours that are not there, or have not told everything, keep what is stale, beyond the speaker's own wait. */
+const SWEEP_PATIENCE_MS = 30_000;
+/** Pods come in bunches: their addresses are looked at once, milliseconds. */
+const PODS_MS = 5;
 
 export class BlockNetwork implements AgentNetwork {
   readonly kind = 'blocks';
@@ -42,14 +53,21 @@ export class BlockNetwork implements AgentNetwork {
   readonly nodeResource: NodeResourceKeeper;
   readonly speaker: SpeakerKeeper;
   readonly fib: BgpFib;
+  readonly tunnels: Tunnels;
   plan: SpeakerPlan | undefined;
   bgp: NodeBgp | undefined;
   /** Whether the neighbours have told everything once. */
   routedOnce = false;
   private readonly nextHops: NextHops;
+  private readonly departed: Departed;
   private readonly secret: ReturnType<typeof secretsIn>;
   /** Resources that sessions are made from were changed. */
   private bgpChanged = true;
+  /** What tunnels are made from was changed. */
+  private tunnelsChanged = true;
+  private uplinks: Readonly<Partial<Record<Family, Uplink>>> = {};
+  private podsLook: Disposable | undefined;
+  private patience: Disposable | undefined;
 
   /** Throws KernelError. */
   constructor(context: NetworkContext) {
@@ -66,15 +84,36 @@ export class BlockNetwork implements AgentNetwork {
       },
     });
     this.nodeResource = new NodeResourceKeeper(config.node, () => this.knowledge.self, log);
-    this.fib = new BgpFib(routes);
-    routes.expect(BLACKHOLE);
-    this.nextHops = new NextHops(kernel.routes, config.routeProtocol, undefined, clock);
+    this.fib = new BgpFib(routes, {
+      clock,
+      isAway: (neighbor) => {
+        const peer = this.speaker.speaker?.peers.get(neighbor);
+        return peer !== undefined && peer.config.enabled && peer.session?.active !== true;
+      },
+      onComplete: () => this.lookRouted(),
+    });
+    for (const producer of [BLACKHOLE, PEERS]) routes.expect(producer);
+    const bgpChanged = () => {
+      this.bgpChanged = true;
+      context.changed();
+    };
+    this.departed = new Departed(clock, bgpChanged);
+    this.nextHops = new NextHops(kernel.routes, config.routeProtocol, {
+      ...{ clock, changed: bgpChanged, extra: () => reachableBy(this.plan) },
+    });
+    this.tunnels = new Tunnels({
+      ...{ node: config.node, resources: this.knowledge.resources, log, writers: noTunnels },
+      changed: () => {
+        this.tunnelsChanged = true;
+        context.changed();
+      },
+    });
     this.speaker = new SpeakerKeeper({
       ...{ log, clock, resolver: this.nextHops.resolver, network: networkIn(kernel, clock) },
-      sink: () => this.fib.life(() => this.onRouted()),
+      sink: () => this.fib.life(),
       // what an earlier life left in the kernel forwards still
       restarting: kernel.routes.routes(config.routeProtocol).length > 0,
-      onEvent: () => {},
+      onEvent: (event) => this.onSpeaker(event),
     });
   }
 
@@ -92,18 +131,33 @@ export class BlockNetwork implements AgentNetwork {
 
   async run(store: Datastore, signal: AbortSignal): Promise<void> {
     using _nextHops = this.nextHops.follow();
+    using settings = new FollowedSettings(this.knowledge.resources, this.context.clock);
+    const { node } = this.context.config;
+    const ipam = new BlockIpam({ store, node, settings, clock: this.context.clock, log: this.context.log });
     await Promise.all([
       this.knowledge.run(store, signal),
+      settings.run(store.follow(CONFIG_KEY, signal)),
       this.nodeResource.run(store, signal),
+      this.tunnels.run(ipam, signal),
       this.speaker.run(signal),
     ]);
   }
 
   private onResource(change: ResourceChange | undefined): void {
-    if (change?.kind === 'Node' && (change.after ?? change.before)?.name === this.context.config.node)
-      this.nodeResource.look();
+    if (change?.kind === 'Node') {
+      if ((change.after ?? change.before)?.name === this.context.config.node) this.nodeResource.look();
+      this.departed.note(change);
+    }
     this.bgpChanged = true;
+    this.tunnelsChanged = true;
     this.context.changed();
+  }
+
+  podsChanged(): void {
+    this.podsLook ??= this.context.clock.after(PODS_MS, () => {
+      this.podsLook = undefined;
+      this.speaker.setAnnouncements(this.announcements(this.knowledge.blocks()));
+    });
   }
 
   /** Straight to the neighbours: a new block is waited for by its first pod. */
@@ -123,28 +177,48 @@ export class BlockNetwork implements AgentNetwork {
     routes.markInSync(BLACKHOLE);
   }
 
-  private announcements(blocks: readonly Prefix[]) {
-    const services = this.bgp?.serviceRanges ?? [];
-    return [...blocks, ...services].map((prefix) => ({ prefix, localPref: localPrefOf(PRIORITY) }));
+  /** Own blocks, addresses here that are of others' blocks, ranges of services. */
+  private announcements(blocks: readonly Prefix[]): Announcement[] {
+    const here = this.context.pods().flatMap(({ addresses }) => addresses.map(addressIn));
+    const outside = [...here, ...Object.values(this.tunnels.addresses)].filter(
+      (address) => address !== undefined && !blocks.some((block) => prefixContains(block, address)),
+    ) as IpAddress[];
+    const pools = [...this.knowledge.resources.list('IPPool')].map(({ spec }) => spec.cidr);
+    const borrowed = outside.filter((address) => pools.some((pool) => prefixContains(pool, address)));
+    const prefixes = [...blocks, ...borrowed.map(hostPrefix), ...(this.bgp?.serviceRanges ?? [])];
+    return prefixes.map((prefix) => ({ prefix, localPref: localPrefOf(PRIORITY) }));
   }
 
   replan(view: NodeView): void {
     const families = this.families();
     this.context.wantSysctls(sysctlsFor(families));
-    const facts = this.factsOf(view, families);
     if (!this.knowledge.complete) return;
+    if (!view.missingAddress) this.replanTunnels(view);
+    const facts = this.factsOf(view, families);
     if (facts && !view.missingAddress) this.nodeResource.setFacts(facts);
     // sessions wait until the others can know of them, and are not touched while this node's address is in doubt
     if (!facts || view.missingAddress || !saysSo(this.knowledge.self, facts)) return;
+    // a problem may be a secret that is missing, and it may have come
     if (!this.bgpChanged && this.plan && this.plan.problems.length === 0) return;
     this.bgpChanged = false;
     this.replanBgp();
   }
 
+  private replanTunnels(view: NodeView): void {
+    const uplinks = uplinksOf(view, this.families());
+    if (!this.tunnelsChanged && Bun.deepEquals(uplinks, this.uplinks)) return;
+    this.tunnelsChanged = false;
+    this.uplinks = uplinks;
+    const encapsulation = this.tunnels.replan(uplinks);
+    this.fib.setRouteMaker((destination, paths) => encapsulation.bgpRoute(destination, paths));
+    this.context.caretaker.notify();
+  }
+
   private replanBgp(): void {
     const { resources } = this.knowledge;
     this.bgp = bgpOf(this.context.config.node, {
-      nodes: resources.list('Node'),
+      nodes: [...resources.list('Node'), ...this.departed.list()],
+      gateways: this.nextHops.gateways,
       peers: resources.list('BGPPeer'),
       configurations: resources.list('BGPConfiguration'),
       filters: resources.list('BGPFilter'),
@@ -153,7 +227,22 @@ export class BlockNetwork implements AgentNetwork {
     if (!this.bgp) return;
     this.plan = speakerPlan({ node: this.bgp, routerId: this.routerId(), secret: this.secret });
     this.onBlocks();
+    this.nextHops.refresh();
+    this.handPeerRoutes();
     this.speaker.setConfig(this.plan.config);
+  }
+
+  /** Peers that are reached through a gateway of their own. */
+  private handPeerRoutes(): void {
+    const { routes } = this.context;
+    const wanted = reachableBy(this.plan).flatMap(({ destination, hops }): Route[] => {
+      const [gateway] = hops;
+      const found = gateway?.via === undefined ? undefined : this.nextHops.resolver.resolve(gateway.via);
+      const via = found?.reachable === true ? found.hops : [];
+      return via.length === 0 ? [] : [{ destination, class: 'bgp', type: 'unicast', nextHops: via }];
+    });
+    routes.setDesired(PEERS, wanted);
+    routes.markInSync(PEERS);
   }
 
   /** Of a node without an IPv4 address: made from its name, the same at every start. */
@@ -169,14 +258,35 @@ export class BlockNetwork implements AgentNetwork {
         ? { address: found.address, prefixLength: found.prefixLength }
         : undefined;
     };
-    const facts = { ipv4: of(4), ipv6: of(6) };
+    const tunnels = this.tunnels.encapsulation?.published();
+    const facts = { ipv4: of(4), ipv6: of(6), tunnels };
     return families.every((family) => facts[family === 4 ? 'ipv4' : 'ipv6']) ? facts : undefined;
   }
 
-  private onRouted(): void {
+  private onSpeaker(event: SpeakerEvent): void {
+    if (event.type === 'end-of-rib' || event.type === 'removed') this.lookRouted();
+  }
+
+  /**
+   * What no neighbour told again may go when all of them have told everything. Those that restart together with this node
+   * say so only after they have waited for each other, and those that are not there are not waited for without end.
+   */
+  private lookRouted(late = false): void {
+    const { speaker } = this.speaker;
+    if (!speaker || !this.fib.said) return;
+    const told = [...speaker.peers.values()].every(({ config, session }) => {
+      return !config.enabled || (session?.active === true && session.families.every((f) => session.finished.has(f)));
+    });
+    if (!told && !late) {
+      this.patience ??= this.context.clock.after(SWEEP_PATIENCE_MS, () => this.lookRouted(true));
+      return;
+    }
+    this.patience?.[Symbol.dispose]();
+    this.patience = undefined;
+    this.fib.sweep();
     if (this.routedOnce) return;
     this.routedOnce = true;
-    this.context.log.info({}, 'the neighbours have told all their routes');
+    this.context.log.info({}, told ? 'the neighbours have told all their routes' : 'not all neighbours are there');
     this.context.changed();
   }
 
@@ -235,3 +345,29 @@ function sysctlsFor(families: readonly Family[]): SysctlWish[] {
     family === 4 ? { name: 'net/ipv4/ip_forward', value: '1' } : { name: 'net/ipv6/conf/all/forwarding', value: '1' },
   );
 }
+
+const addressIn = (text: string): IpAddress | undefined => parseInterfaceAddress(text)?.address;
+
+function uplinksOf({ addresses }: NodeView, families: readonly Family[]): Partial<Record<Family, Uplink>> {
+  const uplinks: Partial<Record<Family, Uplink>> = {};
+  for (const family of families) {
+    const found = addresses.get(family)?.current;
+    if (found) {
+      const { address, prefixLength, device, mtu } = found;
+      uplinks[family] = { address: { address, prefixLength }, device, mtu };
+    }
+  }
+  return uplinks;
+}
+
+/** The peers that are to be reached through a gateway, as routes that next hops may go through. */
+function reachableBy(plan: SpeakerPlan | undefined): ViewRoute[] {
+  return [...(plan?.sessions.values() ?? [])].flatMap(({ neighbor, reachableBy: via }): ViewRoute[] =>
+    // which device leads to the gateway is for the resolver to find
+    via === undefined ? [] : [{ destination: hostPrefix(neighbor), metric: 0, hops: [{ via, device: '' }] }],
+  );
+}
+
+/** Until there are devices. */
+const noWriter = { setDesired: () => {}, state: () => ({ inPlace: false, waiting: undefined }) };
+const noTunnels = { ipip: noWriter, vxlan: { 4: noWriter, 6: noWriter } };

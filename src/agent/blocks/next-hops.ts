@@ -4,34 +4,42 @@
  */
 import { RouteViewResolver } from '../../bgp/fib/mod.ts';
 import type { ViewRoute } from '../../bgp/fib/mod.ts';
-import { systemClock } from '../../base/mod.ts';
 import type { Clock } from '../../base/mod.ts';
+import { gatewaysOf, noGateways } from '../../calc/mod.ts';
+import type { Gateways } from '../../calc/mod.ts';
 import type { RouteKernel } from '../../dataplane/mod.ts';
 import { isUp, RTN } from '../../netlink/mod.ts';
 import type { KernelEvent } from '../../netlink/mod.ts';
+import { KernelError } from '../../sys/mod.ts';
 
 /** Bursts of kernel events are looked at once, milliseconds. */
 const SETTLE_MS = 20;
 
 export class NextHops {
   readonly resolver = new RouteViewResolver();
+  /** Where this node's default routes go. */
+  gateways: Gateways = noGateways;
   private readonly kernel: RouteKernel;
   private readonly protocol: number;
   private readonly clock: Clock;
   private readonly extra: () => readonly ViewRoute[];
+  private readonly changed: () => void;
   private look: Disposable | undefined;
 
-  /** `extra`: routes of ours that next hops may go through all the same. Throws KernelError. */
+  /**
+   * `extra`: routes of ours that next hops may go through all the same; `changed` is called when the gateways have. Throws
+   * KernelError.
+   */
   constructor(
     kernel: RouteKernel,
     protocol: number,
-    extra: () => readonly ViewRoute[] = () => [],
-    clock: Clock = systemClock,
+    options: { readonly extra: () => readonly ViewRoute[]; readonly changed: () => void; readonly clock: Clock },
   ) {
     this.kernel = kernel;
     this.protocol = protocol;
-    this.extra = extra;
-    this.clock = clock;
+    this.extra = options.extra;
+    this.changed = options.changed;
+    this.clock = options.clock;
     this.refresh();
   }
 
@@ -49,12 +57,20 @@ export class NextHops {
 
   /** Reads the kernel's routes anew. */
   refresh(): void {
+    let view: ViewRoute[];
     try {
-      this.resolver.replace([...this.extra(), ...this.view()]);
-    } catch {
+      view = this.view();
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
       // the table changes faster than it can be read: what was seen holds until the next look
       this.later();
+      return;
     }
+    this.resolver.replace([...this.extra(), ...view]);
+    const gateways = gatewaysOf(view, this.gateways);
+    if (Bun.deepEquals(gateways, this.gateways)) return;
+    this.gateways = gateways;
+    this.changed();
   }
 
   private view(): ViewRoute[] {

@@ -113,7 +113,8 @@ export class SpeakerKeeper {
   private async live(config: BgpConfig, signal: AbortSignal): Promise<void> {
     const { log, clock, network, resolver, sink, onEvent } = this.options;
     const { restarting } = this;
-    const speaker = createSpeaker({ config, log, clock, network, resolver, fib: sink(), restarting });
+    const exportAtOnce = !config.neighbors.some((neighbor) => neighbor.reflectorClient);
+    const speaker = createSpeaker({ config, log, clock, network, resolver, fib: sink(), restarting, exportAtOnce });
     using _events = speaker.on(onEvent);
     for (const announcement of this.announced.values()) tell(speaker, announcement);
     const stop = new AbortController();

@@ -11,7 +11,6 @@ import type { BridgeNetwork } from '../../desired/mod.ts';
 import { followNetwork, isOwn, readSubnetEnv, subnetList } from '../../ipam/mod.ts';
 import type { SubnetLease } from '../../ipam/mod.ts';
 import type { Family } from '../../net/mod.ts';
-import type { PodStatus } from '../../status/mod.ts';
 import type { NodeAddress } from '../detect.ts';
 import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
@@ -135,19 +134,23 @@ export class SubnetNetwork implements AgentNetwork {
     log.info({ routes: routes.status().installed }, 'the routes to the other nodes are in place');
   }
 
+  podsChanged(): void {
+    // nothing of a lease depends on who uses it
+  }
+
   /** The network pods are attached to, or why there is none yet. */
   podNetwork(): Result<BridgeNetwork, string> {
     const bridge = this.plan?.bridge;
     if (!bridge || !this.routedOnce) {
-      const [reason] = this.report([]).reasons;
+      const [reason] = this.report().reasons;
       return err(reason ?? 'the routes to the other nodes are not in place yet');
     }
     const part = this.context.caretaker.status().find(({ name }) => name === this.bridge.name);
     return part?.inSync === true ? ok(bridge) : err(`bridge ${bridge.bridge}: ${part?.problem ?? 'not there yet'}`);
   }
 
-  report(pods: readonly PodStatus[]): NetworkReport {
-    return reportOf(this, pods);
+  report(): NetworkReport {
+    return reportOf(this);
   }
 
   async preview(store: Datastore, view: NodeView, signal: AbortSignal): Promise<readonly string[]> {

@@ -9,9 +9,9 @@ import type { SubnetNetwork } from './network.ts';
 import { leaseName } from './ownership.ts';
 import { BACKEND } from './plan.ts';
 
-export function reportOf(network: SubnetNetwork, pods: readonly PodStatus[]): NetworkReport {
+export function reportOf(network: SubnetNetwork): NetworkReport {
   const { ownership, plan, context } = network;
-  const { reasons, warnings } = judge(network, pods);
+  const { reasons, warnings } = judge(network, context.pods());
   const leaseProblems = plan?.routes.problems ?? [];
   const problems = [
     ...leaseProblems.map(({ kind, lease, reason }) => ({ object: `lease ${printable(lease)}`, kind, reason })),

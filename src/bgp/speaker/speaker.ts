@@ -39,6 +39,8 @@ export interface SpeakerOptions {
   readonly resolver?: NextHopResolver;
   /** This life follows one that ended without goodbye: RFC 4724 §4.1. */
   readonly restarting?: boolean;
+  /** After a restart, announce at once: for a speaker that passes on nothing that it learned, and so need not learn it first. */
+  readonly exportAtOnce?: boolean;
   /** Large tables are expected: get ready for them while nothing happens yet (`rib/warmup.ts`). Costs some 0.2 s. */
   readonly warmUp?: boolean;
 }
@@ -135,7 +137,7 @@ export class Speaker {
       config.gracefulRestart.deferral * 1000,
       (because) => this.restartOver(because),
     );
-    if (this.deferral.on) this.rib.deferExport(true);
+    if (this.deferral.on && options.exportAtOnce !== true) this.rib.deferExport(true);
     if (options.fib) this.fib = new FibFeed(this.rib, options.fib, () => this.scheduler.workReady());
   }
 

@@ -1,0 +1,165 @@
+// What may happen to nodes of Calico's network and must not cost a packet. Traffic runs between addresses of the nodes'
+// own blocks, over the routes that came by BGP, all the time.
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'bun:test';
+import { claim, giveUp, poolOf, putResource } from '../support/calico.ts';
+import { until } from '../support/netns.ts';
+import { have } from '../support/peers.ts';
+import { Traffic } from '../support/traffic.ts';
+import { Cluster } from './cluster.ts';
+import type { Node } from './cluster.ts';
+
+const here = have('faults of Calico’s network', 'ip', 'nft', 'etcd', 'etcdctl', 'ping');
+const blocks = ['--network', 'blocks'];
+const own = (n: number) => `10.233.${n}.0/26`;
+const to = (n: number) => `${own(n)} via 10.168.0.${n} dev eth0`;
+const blackhole = (n: number) => `blackhole ${own(n)}`;
+const address = (n: number) => `10.233.${n}.5`;
+
+describe.skipIf(!here)('three nodes', () => {
+  let cluster: Cluster;
+  let streams: Traffic[] = [];
+  const nodes = [1, 2, 3];
+  const expected = (n: number) => [blackhole(n), ...nodes.filter((other) => other !== n).map(to)];
+  const settled = async (...which: number[]) => {
+    for (const n of which) {
+      await cluster.node(n).ready();
+      await cluster.node(n).hasRoutes(...expected(n));
+    }
+  };
+  /** What happened to routes of ours, as the kernel tells it. */
+  const routeEvents = async (node: Node, action: () => Promise<void>): Promise<string[]> => {
+    const monitor = await node.monitor('route');
+    await action();
+    const lines = (await monitor.stop()).split('\n');
+    return lines.filter((line) => line.includes('10.233.'));
+  };
+
+  beforeAll(async () => {
+    cluster = await Cluster.start({ nodes });
+    await putResource(cluster.store, poolOf('10.233.0.0/16'));
+    for (const n of nodes) {
+      await claim(cluster.store, `n${n}`, own(n));
+      cluster.node(n).run('ip', 'address', 'add', `${address(n)}/32`, 'dev', 'lo');
+    }
+    for (const node of cluster.nodes.values()) node.start(blocks);
+    await settled(...nodes);
+  });
+  afterAll(() => cluster[Symbol.asyncDispose]());
+
+  describe('without a packet lost', () => {
+    beforeEach(async () => {
+      streams = [
+        new Traffic(cluster.spaces.name('n1'), address(1), address(2)),
+        new Traffic(cluster.spaces.name('n2'), address(2), address(3)),
+      ];
+      for (const stream of streams) await stream.flowing();
+    });
+    afterEach(() => {
+      for (const stream of streams) stream[Symbol.dispose]();
+    });
+    const nothingLost = async () => {
+      for (const stream of streams) {
+        // what went wrong a moment ago shows in what comes now
+        await stream.flowing(20);
+        const { sent, lost } = await stream.stop();
+        expect(sent).toBeGreaterThan(10);
+        expect(lost).toBe(0);
+      }
+    };
+
+    test('F10, F11: killed and started again, twice in a row, then ended and started', async () => {
+      const events = await routeEvents(cluster.node(1), async () => {
+        for (const signal of ['SIGKILL', 'SIGKILL', 'SIGTERM'] as const) {
+          await cluster.node(2).stop(signal);
+          cluster.node(2).start(blocks);
+          await Bun.sleep(signal === 'SIGKILL' ? 300 : 0);
+        }
+        await settled(...nodes);
+      });
+      expect(events).toEqual([]);
+      await nothingLost();
+    });
+
+    test('F10: hangs for a while', async () => {
+      cluster.node(2).process?.kill('SIGSTOP');
+      await Bun.sleep(1_500);
+      cluster.node(2).process?.kill('SIGCONT');
+      await settled(...nodes);
+      await nothingLost();
+    });
+
+    test('F11: all nodes at once', async () => {
+      for (const n of nodes) cluster.node(n).process?.kill('SIGKILL');
+      for (const n of nodes) {
+        await cluster.node(n).stop('SIGKILL');
+        cluster.node(n).start(blocks);
+      }
+      await settled(...nodes);
+      await nothingLost();
+    });
+
+    test('F01: the datastore is down: nothing changes, and what is wrong in the kernel is put right all the same', async () => {
+      const events = await routeEvents(cluster.node(3), async () => {
+        await cluster.stopEtcd();
+        await until('it is noticed', async () => (await cluster.node(1).status()).datastore.state === 'stale', 20_000);
+        const { ready, warnings } = await cluster.node(1).status();
+        expect(ready).toBe(true);
+        expect(warnings.join()).toContain('everything stays as it was');
+        cluster.node(1).run('ip', 'route', 'del', own(3));
+        await cluster.node(1).hasRoutes(...expected(1));
+        await cluster.startEtcd();
+        await until('it is back', async () => (await cluster.node(1).status()).datastore.state === 'in-sync', 40_000);
+      });
+      expect(events).toEqual([]);
+      await nothingLost();
+    }, 90_000);
+
+    test('F02: history is compacted while the datastore hangs', async () => {
+      const before = await cluster.store.put('/x', '1');
+      cluster.signalEtcd('SIGSTOP');
+      await Bun.sleep(500);
+      cluster.signalEtcd('SIGCONT');
+      const store = cluster.store as typeof cluster.store & { compact(revision: number): Promise<void> };
+      for (let i = 0; i < 50; i++) await claim(store, 'n1', `10.233.${100 + i}.0/26`);
+      await store.compact(before + 40);
+      for (let i = 0; i < 50; i++) await giveUp(store, 'n1', `10.233.${100 + i}.0/26`);
+      await settled(...nodes);
+      await nothingLost();
+    });
+
+    test('F25: a node’s object is deleted and made anew: its sessions stay', async () => {
+      const since = async () => (await cluster.node(1).status()).blocks?.bgp?.sessions.map((session) => session.since);
+      const before = await since();
+      const key = '/calico/resources/v3/projectcalico.org/nodes/n2';
+      await cluster.store.delete(key);
+      await until('its agent makes it again', async () => (await cluster.store.get(key)).kv);
+      await settled(...nodes);
+      expect(await since()).toEqual(before);
+      await nothingLost();
+    });
+  });
+
+  describe('put right', () => {
+    test('F19: routes are flushed; the addresses behind them are back at once', async () => {
+      for (let i = 0; i < 5; i++) cluster.node(1).run('ip', 'route', 'flush', 'proto', '71');
+      await settled(...nodes);
+    });
+
+    test('F16: the uplink goes down and up, many times, and is made anew', async () => {
+      const node = cluster.node(1);
+      node.run('sh', '-c', 'for i in $(seq 50); do ip link set eth0 down; ip link set eth0 up; done');
+      await settled(...nodes);
+      node.run('ip', 'link', 'delete', 'eth0');
+      node.plug();
+      await until('the routes are back', () => node.routes().join() === expected(1).toSorted().join(), 40_000);
+      await settled(...nodes);
+    }, 90_000);
+
+    test('a node that is gone for good: its sessions and routes go, after a while', async () => {
+      await cluster.node(3).stop('SIGKILL');
+      await cluster.store.delete('/calico/resources/v3/projectcalico.org/nodes/n3');
+      for (const n of [1, 2]) await cluster.node(n).hasRoutes(blackhole(n), to(3 - n));
+      await cluster.node(1).ready();
+    });
+  });
+});
