@@ -370,6 +370,7 @@ export class Attachments implements Disposable {
       ...{ format: 1, createdAt: this.options.clock.wallNow(), type: routed ? 'routed' : 'bridge' },
       ...{ network: mark.network, container: mark.container, interface: mark.interface, hostInterface },
       ...{ namespace: '', namespaceIdentity: '', bridge: '', mtu, mac: NO_MAC, hostMac: NO_MAC, bridgeMac: NO_MAC },
+      ...(mark.pod && { pod: { ...mark.pod, uid: '' } }),
       ...(routed && mark.network !== '' && { handle: handleOf(mark.network, mark.container, mark.interface) }),
       addresses: addresses.flatMap((a) => (a ? [{ ...a, gateway: a.address, network: hostPrefix(a.address) }] : [])),
       routes: [],

@@ -24,9 +24,7 @@ import type { EndpointRegistry } from './workload-endpoints.ts';
 /** The producer of pods' routes, as the route reconciler knows it. */
 export const ENDPOINT_ROUTES = 'endpoints';
 
-/** An ADD without an address by then is answered "try again later". */
 const ASSIGN_PATIENCE_MS = 10_000;
-/** A DEL whose address is not given back by then is answered all the same. */
 const RELEASE_PATIENCE_MS = 2_000;
 
 export type EndpointRoutes = Pick<
@@ -52,6 +50,10 @@ export interface RoutedOptions {
   readonly routes: EndpointRoutes;
   /** The datastore's side; undefined as long as there is none. */
   readonly blocks: () => BlockAccess | undefined;
+  /** An ADD without an address by then is answered "try again later", milliseconds. */
+  readonly assignPatienceMs?: number;
+  /** A DEL whose address is not given back by then is answered all the same, milliseconds. */
+  readonly releasePatienceMs?: number;
 }
 
 const notOpen = (): CniError =>
@@ -82,7 +84,8 @@ export class RoutedPods {
     this.owe(handle, request);
     const wish = { handle, families: network.families, addresses, from, pod };
     const late = 'the datastore does not answer; nothing was attached';
-    return within(ASSIGN_PATIENCE_MS, late, (signal) => access.addresses.assign(wish, signal));
+    const patience = this.options.assignPatienceMs ?? ASSIGN_PATIENCE_MS;
+    return within(patience, late, (signal) => access.addresses.assign(wish, signal));
   }
 
   private owe(handle: string, of: Pick<AttachRequest, 'container' | 'interface' | 'pod'>): void {
@@ -141,7 +144,8 @@ export class RoutedPods {
   async pay(debt: Debt): Promise<void> {
     const access = this.options.blocks();
     if (!access) throw notOpen();
-    await within(RELEASE_PATIENCE_MS, 'the datastore does not answer', async (signal) => {
+    const patience = this.options.releasePatienceMs ?? RELEASE_PATIENCE_MS;
+    await within(patience, 'the datastore does not answer', async (signal) => {
       await Promise.all([access.endpoints.withdraw(debt, signal), access.addresses.release(debt.handle, signal)]);
       // whoever stopped waiting may have noted the same handle again
       if (!signal.aborted) this.debts.forget(debt.handle);

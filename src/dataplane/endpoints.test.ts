@@ -24,6 +24,14 @@ test('a mark never exceeds what the kernel keeps: the network’s name gives way
   expect(parseMark(formatMark(long))).toEqual({ ...long, network: '' });
 });
 
+test('the pod is told where it fits, and only a pod’s name is', () => {
+  const pod = { namespace: 'shop', name: 'web-0.db' };
+  expect(parseMark(formatMark({ ...mark, pod }))).toEqual({ ...mark, pod });
+  for (const name of ['p'.repeat(200), 'a b', 'a/b', '']) {
+    expect(parseMark(formatMark({ ...mark, pod: { namespace: 'shop', name } }))).toEqual(mark);
+  }
+});
+
 test('other aliases are not ours', () => {
   for (const alias of ['', 'godwit:bridge', 'uplink', 'godwit:a/eth0', 'xgodwit:a/eth0 n 10.0.0.1/24']) {
     expect(parseMark(alias)).toBeUndefined();

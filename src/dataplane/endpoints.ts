@@ -6,8 +6,8 @@
  * - `routed`: the host's end is a link by itself. The pod has a /32 and sends everything to 169.254.1.1, for which the host
  *   answers; the host finds the pod by a route, which is the route reconciler's and not made here. See `endpoints-routed.ts`.
  *
- * The host's end carries a mark in its alias: `godwit:<container>/<interface> <network> <address>,…`. It tells our links
- * from others' and is the kernel's own copy of who owns which address, should the record on disk be lost.
+ * The host's end carries a mark in its alias: `godwit:<container>/<interface> <network> <address>,… <pod>`. It tells our
+ * links from others' and is the kernel's own copy of who owns which address, should the record on disk be lost.
  */
 import { errno, KernelError, NetworkNamespace, writeSysctl } from '../sys/mod.ts';
 import type { Result } from '../base/mod.ts';
@@ -256,22 +256,28 @@ export interface EndpointMark {
   /** Empty where it did not fit. */
   readonly network: string;
   readonly addresses: readonly string[];
+  /** The Kubernetes pod; undefined where there is none, or it did not fit. */
+  readonly pod?: { readonly namespace: string; readonly name: string } | undefined;
 }
 
 export function formatMark(mark: EndpointMark): string {
   const owner = endpointOwner(mark.container, mark.interface);
-  const whole = `${owner} ${mark.network === '' ? '-' : mark.network} ${mark.addresses.join(',')}`;
-  return whole.length <= MAX_MARK ? whole : `${owner} - ${mark.addresses.join(',')}`;
+  const rest = `${mark.network === '' ? '-' : mark.network} ${mark.addresses.join(',')}`;
+  const pod = mark.pod ? `${mark.pod.namespace}/${mark.pod.name}` : '';
+  const named = /^[a-z0-9.-]+\/[a-z0-9.-]+$/.test(pod) ? [`${owner} ${rest} ${pod}`] : [];
+  const candidates = [...named, `${owner} ${rest}`, `${owner} - ${mark.addresses.join(',')}`];
+  return candidates.find((text) => text.length <= MAX_MARK) ?? candidates.at(-1)!;
 }
 
 export function parseMark(alias: string): EndpointMark | undefined {
-  const match = /^godwit:([^/ ]+)\/([^/ ]+) ([^ ]+) ([^ ]*)$/.exec(alias);
+  const match = /^godwit:([^/ ]+)\/([^/ ]+) ([^ ]+) ([^ ]*)(?: ([^/ ]+)\/([^/ ]+))?$/.exec(alias);
   if (!match) return undefined;
-  const [, container, name, network, addresses] = match;
+  const [, container, name, network, addresses, namespace, pod] = match;
   return {
     container: container!,
     interface: name!,
     network: network === '-' ? '' : network!,
     addresses: addresses === '' ? [] : addresses!.split(','),
+    ...(namespace !== undefined && pod !== undefined && { pod: { namespace, name: pod } }),
   };
 }

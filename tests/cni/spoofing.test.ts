@@ -42,8 +42,9 @@ describe.skipIf(!here)('a routed pod that lies', () => {
   }
 
   beforeAll(async () => {
-    node = new RoutedNode(spaces, new MemoryStore().client());
-    await putPools(node.datastore);
+    const store = new MemoryStore().client();
+    node = new RoutedNode(spaces, store);
+    await putPools(store);
     await node.start();
     check = new SourceCheckPart(nft);
     check.setDesired('ipv6');

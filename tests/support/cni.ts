@@ -124,9 +124,14 @@ export class AgentProcess implements AsyncDisposable {
   }
 
   /** Resolves when it answers; throws when it ends before. */
-  static async start(namespace: string, node: { socketPath: string; stateDirectory: string }): Promise<AgentProcess> {
-    const script = join(repositoryRoot, 'tests/support/cni-agent.ts');
-    const command = [process.execPath, script, namespace, node.socketPath, node.stateDirectory];
+  static async start(
+    namespace: string,
+    node: { socketPath: string; stateDirectory: string },
+    /** Of the agent that attaches routed pods. */
+    datastore?: string,
+  ): Promise<AgentProcess> {
+    const script = join(repositoryRoot, `tests/support/cni-agent${datastore === undefined ? '' : '-routed'}.ts`);
+    const command = [process.execPath, script, namespace, node.socketPath, node.stateDirectory, datastore ?? ''];
     const child = Bun.spawn(command, { stdio: ['ignore', 'pipe', 'inherit'] });
     const { value } = await child.stdout.getReader().read();
     if (value === undefined) throw new Error('the agent ended before it was ready');

@@ -5,6 +5,7 @@ import { openRouteKernel, RouteReconciler } from '../../src/dataplane/mod.ts';
 import type { Datastore } from '../../src/datastore/mod.ts';
 import type { RoutedNetwork } from '../../src/desired/mod.ts';
 import { BlockIpam } from '../../src/ipam/blocks/mod.ts';
+import type { SettingsSource } from '../../src/ipam/blocks/mod.ts';
 import { encodeStored, parseGiven, resourceKey } from '../../src/model/mod.ts';
 import { writeSysctl } from '../../src/sys/mod.ts';
 import { TestNode } from './cni.ts';
@@ -41,18 +42,20 @@ export class RunningRoutes implements AsyncDisposable {
 }
 
 /** What a server of routed pods needs, on this datastore. */
-export function routedOptions(store: Datastore, routes: RouteReconciler, node = 'node1'): RoutedOptions {
-  const ipam = new BlockIpam({ store, node });
+export function routedOptions(store: Datastore, routes: RouteReconciler, settings?: SettingsSource): RoutedOptions {
+  const node = 'node1';
+  const ipam = new BlockIpam({ store, node, ...(settings && { settings }) });
   const access = openBlockAccess({ ipam, store, node, clock: systemClock, log: silentLogger });
   return { routes, blocks: () => access };
 }
 
 /** A node whose pods are routed. */
 export class RoutedNode extends TestNode {
-  readonly datastore: Datastore;
+  private readonly datastore: Datastore | undefined;
   private writer: RunningRoutes | undefined;
 
-  constructor(spaces: TestNamespaces, datastore: Datastore) {
+  /** Without a datastore it cannot be started, and is a place for an agent of its own process. */
+  constructor(spaces: TestNamespaces, datastore?: Datastore) {
     super(spaces);
     this.datastore = datastore;
     this.network = { ok: true, value: routedNetwork };
@@ -69,6 +72,7 @@ export class RoutedNode extends TestNode {
   }
 
   override async start(): Promise<void> {
+    if (!this.datastore) throw new Error('this node has no datastore');
     this.writer = new RunningRoutes();
     await super.start({ routed: routedOptions(this.datastore, this.routes) });
   }
