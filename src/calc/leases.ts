@@ -107,7 +107,7 @@ export function leaseRoutes(leases: readonly LeaseFact[], view: LeaseView): Leas
       accepted.set(subnet, { lease, subnet, publicIp, route: outcome.route });
     }
   }
-  const ordered = inTableOrder([...accepted.values()]);
+  const ordered = inTableOrder([...accepted.values()], ({ subnet }) => subnet);
   for (const problem of overlaps(ordered)) problems.push(problem);
   return { routes: ordered.map(({ route }) => route), problems };
 }
@@ -115,7 +115,7 @@ export function leaseRoutes(leases: readonly LeaseFact[], view: LeaseView): Leas
 type Settled = { readonly route: Route } | { readonly kind: LeaseProblemKind; readonly reason: string };
 
 /** What of the view every claim is held against, parsed once. */
-class ClaimCheck {
+export class ClaimCheck {
   private readonly view: LeaseView;
   private readonly networks: readonly Matcher[];
   private readonly own: readonly Matcher[];
@@ -196,13 +196,13 @@ const notNodes = ['0.0.0.0/32', '127.0.0.0/8', '224.0.0.0/4', '::/128', '::1/128
 );
 
 /** By family, address and length; each prefix is parsed once, not at every comparison. */
-function inTableOrder(claims: readonly Claim[]): Claim[] {
-  const keyed = claims.map((claim) => {
-    const { subnet } = claim;
+export function inTableOrder<T>(items: readonly T[], prefixOf: (item: T) => Prefix): T[] {
+  const keyed = items.map((item) => {
+    const subnet = prefixOf(item);
     const hex = Buffer.from(addressBytes(prefixAddress(subnet))).toString('hex');
-    return { claim, key: `${familyOf(subnet)}${hex}${String(prefixLength(subnet)).padStart(3, '0')}` };
+    return { item, key: `${familyOf(subnet)}${hex}${String(prefixLength(subnet)).padStart(3, '0')}` };
   });
-  return keyed.sort((a, b) => (a.key < b.key ? -1 : 1)).map(({ claim }) => claim);
+  return keyed.sort((a, b) => (a.key < b.key ? -1 : 1)).map(({ item }) => item);
 }
 
 /** Claims in table order: what overlaps lies inside the last prefix that lies inside no other. */
@@ -219,11 +219,6 @@ function overlaps(claims: readonly Claim[]): LeaseProblem[] {
   return problems;
 }
 
-/** `after`, with the very objects of `before` where nothing changed: what takes them sees at once what to look at. */
-export function keepRoutes(before: readonly Route[], after: readonly Route[]): Route[] {
-  const old = new Map(before.map((route) => [route.destination, route]));
-  return after.map((route) => {
-    const same = old.get(route.destination);
-    return same && Bun.deepEquals(same, route) ? same : route;
-  });
-}
+/** `after`, or the very object of before where nothing changed: what takes it sees at once that it need not look. */
+export const keepRoute = (before: Route | undefined, after: Route): Route =>
+  before !== undefined && Bun.deepEquals(before, after) ? before : after;

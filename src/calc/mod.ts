@@ -1,5 +1,8 @@
 /** Pure: what the datastore says, to what this node's kernel should hold. */
-export * from './leases.ts';
+export { LeaseTable } from './lease-table.ts';
+export type { RouteChanges } from './lease-table.ts';
+export { leaseRoutes } from './leases.ts';
+export type { Connected, LeaseFact, LeaseProblem, LeaseProblemKind, LeaseRoutes, LeaseView } from './leases.ts';
 export * from './bgp/cluster.ts';
 export * from './bgp/gateways.ts';
 export * from './bgp/sessions.ts';

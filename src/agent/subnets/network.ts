@@ -1,20 +1,22 @@
 /**
  * Subnet leases, Flannel's way: one lease a node, pods on a bridge, a route to every other node's subnet (host-gw).
- * Knowledge comes in from two sides (the datastore's network, the kernel's interfaces), becomes one plan, and the plan is
- * handed to the writers.
+ * What is known of this node becomes one plan, which is handed to the writers. A lease of another node changes no more
+ * than its own route: it goes past the plan, from the datastore to the writer of routes.
  */
 import { err, GodwitError, ok, printable } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
+import { LeaseTable } from '../../calc/mod.ts';
+import type { RouteChanges } from '../../calc/mod.ts';
 import { BridgePart, MasqueradePart } from '../../dataplane/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
 import type { BridgeNetwork } from '../../desired/mod.ts';
 import { followNetwork, isOwn, readSubnetEnv, subnetList } from '../../ipam/mod.ts';
-import type { SubnetLease } from '../../ipam/mod.ts';
+import type { NetworkUpdate, SubnetLease } from '../../ipam/mod.ts';
 import type { Family } from '../../net/mod.ts';
 import type { NodeAddress } from '../detect.ts';
 import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
-import { Ownership } from './ownership.ts';
+import { isSetAside, leaseFact, leaseName, Ownership } from './ownership.ts';
 import { BACKEND, planNode } from './plan.ts';
 import type { NodePlan } from './plan.ts';
 import { reportOf } from './report.ts';
@@ -28,10 +30,13 @@ export class SubnetNetwork implements AgentNetwork {
   readonly kind = 'subnets';
   readonly context: NetworkContext;
   readonly ownership = new Ownership();
+  readonly table = new LeaseTable();
   readonly masquerade: MasqueradePart;
   leases: LeaseKeeper | undefined;
   plan: NodePlan | undefined;
   view: NodeView | undefined;
+  /** Whether the writer of routes has the whole table, so that changes of it are enough. */
+  private handed = false;
   /** Whether the routes of all other nodes were in place once. */
   private routedOnce = false;
   private readonly bridge: BridgePart;
@@ -79,9 +84,25 @@ export class SubnetNetwork implements AgentNetwork {
       } else if (update.type === 'rejected') {
         log.warn({ key: printable(update.key), reason: update.reason }, 'a key in the datastore cannot be used');
       }
-      if (this.ownership.apply(update)) changed();
+      if (this.learn(update)) changed();
       this.leases?.observe(update);
     }
+  }
+
+  /** Takes in what the datastore tells; true when it takes a plan. */
+  private learn(update: NetworkUpdate): boolean {
+    const { ownership, table, context } = this;
+    if (!ownership.apply(update)) return false;
+    let changes: RouteChanges;
+    if (update.type === 'leaseDeleted') changes = table.delete(leaseName(update.lease, context.config.etcdPrefix));
+    else if (update.type === 'lease') {
+      const fact = leaseFact(update.lease, context.config.etcdPrefix);
+      changes = isSetAside(update.lease) ? table.delete(fact.name) : table.set(fact);
+    } else return true;
+    if (!this.handed) return false;
+    for (const route of changes.wanted) context.routes.addDesired(LEASES, route);
+    for (const route of changes.unwanted) context.routes.removeDesired(LEASES, route);
+    return false;
   }
 
   replan(view: NodeView): void {
@@ -112,8 +133,7 @@ export class SubnetNetwork implements AgentNetwork {
   private hand(ownLease: SubnetLease | undefined, addresses: readonly NodeAddress[], { host }: NodeView): void {
     const { ownership, context } = this;
     const plan = planNode({
-      ...{ ...context.config, network: ownership.config, leases: ownership.leases, addresses, host, ownLease },
-      before: this.plan,
+      ...{ ...context.config, network: ownership.config, addresses, host, ownLease },
     });
     const changed = !Bun.deepEquals(partsOf(this.plan), partsOf(plan));
     this.plan = plan;
@@ -122,9 +142,11 @@ export class SubnetNetwork implements AgentNetwork {
     this.subnetFile.setDesired(plan.subnetEnv);
     context.wantSysctls(plan.sysctls);
     if (changed) context.caretaker.invalidate();
+    this.table.setView(plan.view);
     if (!ownership.complete) return;
-    context.routes.setDesired(LEASES, plan.routes.routes);
+    context.routes.setDesired(LEASES, this.table.routes);
     context.routes.markInSync(LEASES);
+    this.handed = true;
   }
 
   private onRoutes(): void {
@@ -158,7 +180,7 @@ export class SubnetNetwork implements AgentNetwork {
     this.view = view;
     const stop = new AbortController();
     for await (const update of followNetwork(store, AbortSignal.any([signal, stop.signal]), config.etcdPrefix)) {
-      this.ownership.apply(update);
+      this.learn(update);
       if (update.type === 'inSync') break;
       if (update.type !== 'stale') continue;
       const hint = 'without it nobody can say what would be changed';
@@ -178,7 +200,7 @@ export class SubnetNetwork implements AgentNetwork {
     if (!addresses)
       return [...lines, '# routes: this node has no address of the network’s families: nothing would be changed'];
     this.hand(own, addresses, view);
-    for (const problem of this.plan?.routes.problems ?? []) lines.push(`# lease ${problem.lease}: ${problem.reason}`);
+    for (const problem of this.table.problems) lines.push(`# lease ${problem.lease}: ${problem.reason}`);
     return lines;
   }
 

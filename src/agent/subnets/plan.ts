@@ -1,9 +1,8 @@
 /**
- * From what is known to what this node's kernel should hold, all kinds at once. Pure: the agent hands the parts of the
- * plan to their writers, the dry run prints what they would do with it.
+ * From what is known of this node to what its kernel should hold, all kinds at once, and to what its routes to the others
+ * depend on. Pure: the agent hands the parts of the plan to their writers, the dry run prints what they would do with it.
  */
-import { keepRoutes, leaseRoutes } from '../../calc/mod.ts';
-import type { LeaseRoutes, LeaseView } from '../../calc/mod.ts';
+import type { LeaseView } from '../../calc/mod.ts';
 import { forwardingSysctls, masqueradeTable } from '../../dataplane/mod.ts';
 import type { SysctlWish } from '../../dataplane/mod.ts';
 import type { BridgeNetwork, PodSubnet } from '../../desired/mod.ts';
@@ -14,7 +13,7 @@ import type { Prefix } from '../../net/mod.ts';
 import type { Table } from '../../nft/mod.ts';
 import { connectedPrefixes } from '../connected.ts';
 import type { HostSnapshot, NodeAddress } from '../detect.ts';
-import { isSetAside, leaseFact, leaseName } from './ownership.ts';
+import { leaseName } from './ownership.ts';
 
 /** The one backend there is so far; what this node publishes in its lease. */
 export const BACKEND = 'host-gw';
@@ -26,18 +25,16 @@ export interface PlanInputs {
   readonly etcdPrefix: string;
   readonly otherSegments?: LeaseView['otherSegments'];
   readonly network: NetworkConfig | undefined;
-  readonly leases: readonly SubnetLease[];
   readonly ownLease: SubnetLease | undefined;
   /** This node's addresses, the IPv4 one first. */
   readonly addresses: readonly NodeAddress[];
   readonly host: HostSnapshot;
-  /** The plan this one takes the place of. */
-  readonly before?: NodePlan | undefined;
 }
 
 export interface NodePlan {
   readonly networks: readonly Prefix[];
-  readonly routes: LeaseRoutes;
+  /** What the leases of the others are judged by. */
+  readonly view: LeaseView;
   /** Undefined until a lease is held and an uplink known. */
   readonly bridge: BridgeNetwork | undefined;
   readonly sysctls: readonly SysctlWish[];
@@ -53,9 +50,11 @@ export function planNode(inputs: PlanInputs): NodePlan {
   const { network, ownLease, host, bridge, addresses } = inputs;
   const networks = network ? networksOf(network) : [];
   const ownSubnets = ownLease ? subnetList(ownLease.subnets) : [];
-  const routes = leaseRoutes(
-    inputs.leases.filter((lease) => !isSetAside(lease)).map((lease) => leaseFact(lease, inputs.etcdPrefix)),
-    {
+  const ipv6 = network?.ipv6 !== undefined;
+  const uplinks = [...new Set(addresses.map((a) => a.device))];
+  return {
+    networks,
+    view: {
       networks,
       backendType: BACKEND,
       ownLease: ownLease && leaseName(ownLease, inputs.etcdPrefix),
@@ -65,12 +64,6 @@ export function planNode(inputs: PlanInputs): NodePlan {
       uplink: addresses[0]?.device,
       otherSegments: inputs.otherSegments,
     },
-  );
-  const ipv6 = network?.ipv6 !== undefined;
-  const uplinks = [...new Set(addresses.map((a) => a.device))];
-  return {
-    networks,
-    routes: { ...routes, routes: keepRoutes(inputs.before?.routes.routes ?? [], routes.routes) },
     bridge: bridgeNetwork(inputs, networks, ownSubnets),
     sysctls: network ? forwardingSysctls({ ipv4: network.ipv4 !== undefined, ipv6, bridge, uplinks }) : [],
     masquerade: inputs.ipMasq ? network && masqueradeTable(networks) : 'absent',

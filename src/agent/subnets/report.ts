@@ -10,11 +10,10 @@ import { leaseName } from './ownership.ts';
 import { BACKEND } from './plan.ts';
 
 export function reportOf(network: SubnetNetwork): NetworkReport {
-  const { ownership, plan, context } = network;
+  const { ownership, plan, table, context } = network;
   const { reasons, warnings } = judge(network, context.pods());
-  const leaseProblems = plan?.routes.problems ?? [];
   const problems = [
-    ...leaseProblems.map(({ kind, lease, reason }) => ({ object: `lease ${printable(lease)}`, kind, reason })),
+    ...table.problems.map(({ kind, lease, reason }) => ({ object: `lease ${printable(lease)}`, kind, reason })),
     ...ownership.oddities().map(({ key, reason }): ProblemStatus => {
       return { object: `key ${printable(key)}`, kind: 'unusable', reason: printable(reason) };
     }),
@@ -27,7 +26,7 @@ export function reportOf(network: SubnetNetwork): NetworkReport {
       ...(stale === undefined ? {} : { reason: stale }),
       ...(revision === undefined ? {} : { revision }),
     },
-    routes: () => routeItems(context.routes, plan?.routes.routes ?? []),
+    routes: () => routeItems(context.routes, table.ordered),
     sections: () => ({
       ...(ownership.config && plan
         ? { network: { networks: plan.networks, backend: BACKEND, leases: ownership.leases.length } }
@@ -59,7 +58,7 @@ export function reportOf(network: SubnetNetwork): NetworkReport {
  * lease can be routed to. Being cut off from the datastore later is a warning: routes and pods work on.
  */
 function judge(network: SubnetNetwork, pods: readonly PodStatus[]) {
-  const { ownership, plan, context } = network;
+  const { ownership, plan, table, context } = network;
   const reasons: string[] = [];
   const warnings: string[] = [];
   if (!ownership.complete) reasons.push(`datastore: ${ownership.stale ?? 'the first list is not complete'}`);
@@ -68,7 +67,7 @@ function judge(network: SubnetNetwork, pods: readonly PodStatus[]) {
   const lease = network.leases?.state;
   if (lease?.type !== 'held') reasons.push(`lease: ${lease?.reason ?? 'not looked for yet'}`);
   else if (!plan?.bridge) reasons.push('bridge: not made yet');
-  for (const problem of plan?.routes.problems ?? []) {
+  for (const problem of table.problems) {
     const text = `lease ${printable(problem.lease)}: ${problem.reason}`;
     // a node that is out of reach is missing; a claim that is no good is its maker's trouble
     (problem.kind === 'not-connected' ? reasons : warnings).push(text);

@@ -69,9 +69,12 @@ export class RouteBook {
   /** The route that wins for this key: the class that stands first, then the producer's name. */
   winner(key: RouteKey): Route | undefined {
     let best: Route | undefined;
-    for (const [, routes] of [...this.producers].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    let from = '';
+    for (const [producer, routes] of this.producers) {
       const route = routes.get(key);
-      if (route && (!best || rank(route) < rank(best))) best = route;
+      if (!route) continue;
+      const better = best === undefined ? -1 : rank(route) - rank(best);
+      if (better < 0 || (better === 0 && producer < from)) [best, from] = [route, producer];
     }
     return best;
   }

@@ -221,6 +221,8 @@ export class RouteReconciler {
       if (this.needsDump) delay = Math.min(delay, Math.max(1, this.nextDumpAt - before));
       await this.wakeup.wait(signal, delay);
       if (this.clock.now() - before >= delay) this.needsDump = true;
+      // what arrived together is told in one turn of the event loop, and is written together
+      else await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
