@@ -3,6 +3,7 @@ export * from './errno.ts';
 export * from './fd.ts';
 export * from './icmp.ts';
 export * from './lock.ts';
+export * from './memory.ts';
 export * from './mount.ts';
 export * from './netns.ts';
 export * from './process.ts';

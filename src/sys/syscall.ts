@@ -51,6 +51,7 @@ const numbers = {
   getsockopt: [55, 209],
   ioctl: [16, 29],
   listen: [50, 201],
+  madvise: [28, 233],
   mount: [165, 40],
   openat: [257, 56],
   pidfd_open: [434, 434],

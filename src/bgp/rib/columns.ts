@@ -1,4 +1,12 @@
-/** Columns of the flat tables, made longer; what was in them is kept. */
+/** Columns of the flat tables, and how they are made longer; what was in them is kept. */
+import type { Family } from '../../net/mod.ts';
+
+/**
+ * Entries that the columns of a table begin with. Columns are filled from the front, and what was never touched costs no
+ * memory (the kernel gives pages of zeros when they are), while growing copies everything and leaves the old behind.
+ */
+export const firstCapacity: { readonly [F in Family]: number } = { 4: 1 << 17, 6: 1 << 14 };
+
 export function longer32(old: Uint32Array, length: number): Uint32Array<ArrayBuffer> {
   const grown = new Uint32Array(length);
   grown.set(old);

@@ -5,16 +5,24 @@
 import { longer16, longer32, longer8 } from './columns.ts';
 
 export class PathPool {
-  peer = new Uint16Array(16384);
-  stale = new Uint8Array(16384);
+  peer: Uint16Array;
+  stale: Uint8Array;
   /** Attribute set as received. */
-  received = new Uint32Array(16384);
+  received: Uint32Array;
   /** Attribute set after the import policy; 0 when the path was refused. The same as `received` when nothing changed. */
-  accepted = new Uint32Array(16384);
-  next = new Uint32Array(16384);
+  accepted: Uint32Array;
+  next: Uint32Array;
   size = 0;
   private top = 1;
   private nextFree = 0;
+
+  constructor(capacity: number) {
+    this.peer = new Uint16Array(capacity);
+    this.stale = new Uint8Array(capacity);
+    this.received = new Uint32Array(capacity);
+    this.accepted = new Uint32Array(capacity);
+    this.next = new Uint32Array(capacity);
+  }
 
   alloc(): number {
     this.size++;

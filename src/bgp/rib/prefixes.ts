@@ -6,6 +6,7 @@
 import { addressBytes, prefixAddress, prefixFromBytes, prefixLength } from '../../net/mod.ts';
 import type { Family, Prefix } from '../../net/mod.ts';
 import type { PrefixBuffer } from '../wire/mod.ts';
+import { firstCapacity } from './columns.ts';
 
 const freed = 255;
 
@@ -31,8 +32,9 @@ export class PrefixTable {
     this.family = family;
     this.words = family === 4 ? 1 : 4;
     this.seed = seed | 0;
-    this.keys = new Uint32Array(16384 * this.words);
-    this.lengths = new Uint8Array(16384).fill(freed);
+    const capacity = firstCapacity[family];
+    this.keys = new Uint32Array(capacity * this.words);
+    this.lengths = new Uint8Array(capacity).fill(freed);
     this.slots = new Uint32Array(32768);
     this.shift = 32 - 15;
   }

@@ -5,7 +5,7 @@
  */
 import type { Family } from '../../net/mod.ts';
 import type { PrefixBuffer } from '../wire/mod.ts';
-import { longer32 } from './columns.ts';
+import { firstCapacity, longer32 } from './columns.ts';
 import type { Decision } from './decide.ts';
 import { DirtySet } from './dirty.ts';
 import { PathPool } from './paths.ts';
@@ -36,10 +36,10 @@ const batchSize = 65536;
 export class FamilyTable {
   readonly family: Family;
   readonly prefixes: PrefixTable;
-  readonly paths = new PathPool();
+  readonly paths: PathPool;
   /** By prefix index: the first path; and the accepted set of the best one, 0 for none. */
-  head = new Uint32Array(16384);
-  best = new Uint32Array(16384);
+  head: Uint32Array;
+  best: Uint32Array;
   /** Prefixes whose paths changed and that were not decided since. */
   readonly dirty = new DirtySet();
   readonly consumers = new Set<BestConsumer>();
@@ -58,6 +58,9 @@ export class FamilyTable {
   constructor(family: Family, seed: number, sets: AttributeSets, decision: Decision) {
     this.family = family;
     this.prefixes = new PrefixTable(family, seed);
+    this.paths = new PathPool(firstCapacity[family]);
+    this.head = new Uint32Array(this.prefixes.capacity);
+    this.best = new Uint32Array(this.prefixes.capacity);
     this.sets = sets;
     this.decision = decision;
   }

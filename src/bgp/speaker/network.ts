@@ -110,7 +110,9 @@ function withoutZone(text: string): IpAddress {
 }
 
 const socketHandlers = {
-  data: (raw: Bun.Socket<BunSocket>, bytes: Buffer) => raw.data?.handlers?.data(bytes),
+  // Buffers are objects of another class: code compiled for arrays would be compiled again for them
+  binaryType: 'uint8array' as const,
+  data: (raw: Bun.Socket<BunSocket>, bytes: Uint8Array) => raw.data?.handlers?.data(bytes),
   drain: (raw: Bun.Socket<BunSocket>) => raw.data?.handlers?.drain(),
   // a half-closed BGP connection is of no use
   end: (raw: Bun.Socket<BunSocket>) => raw.data?.gone('the peer closed the connection'),

@@ -17,6 +17,9 @@ import type { ProtocolError } from './types.ts';
 
 const MIN_LENGTH: readonly number[] = [0, 29, 23, 21, 19, 23];
 
+/** The chunk of a connection that has none. */
+const nothing = new Uint8Array(0);
+
 export const FrameStatus = { Incomplete: 0, Message: 1, Error: 2 } as const;
 export type FrameStatus = (typeof FrameStatus)[keyof typeof FrameStatus];
 
@@ -28,16 +31,16 @@ export type FrameStatus = (typeof FrameStatus)[keyof typeof FrameStatus];
 export class Framer {
   /** MAX_EXTENDED_MESSAGE_LENGTH once OPENs have been exchanged with RFC 8654. */
   maxLength: number = MAX_MESSAGE_LENGTH;
-  bytes = new Uint8Array(0);
+  bytes = nothing;
   start = 0;
   end = 0;
   type = 0;
   error: ProtocolError | undefined;
 
-  private chunk = new Uint8Array(0);
+  private chunk = nothing;
   private offset = 0;
   /** The beginning of a message that crosses chunks. */
-  private carry = new Uint8Array(0);
+  private carry = nothing;
   private carried = 0;
 
   push(chunk: Uint8Array): void {
@@ -68,6 +71,9 @@ export class Framer {
       if (left >= length) return this.deliver(this.chunk, this.offset, (this.offset += length));
     }
     if (left > 0) this.fill(left);
+    // between messages an idle connection holds on to nothing
+    this.chunk = this.bytes = nothing;
+    this.offset = 0;
     return FrameStatus.Incomplete;
   }
 

@@ -1,0 +1,33 @@
+import { expect, test } from 'bun:test';
+import { readFileSync } from 'node:fs';
+import { cleanMappings, releaseCode } from './memory.ts';
+
+const mapping = (range: string, mode: string, path: string, anonymous: number) =>
+  `${range} ${mode} 00000000 fe:00 1234      ${path}
+Size:               4096 kB
+Rss:                2048 kB
+Anonymous:         ${String(anonymous).padStart(7)} kB
+VmFlags: rd ex mr mw me
+`;
+
+test('only mappings of the program that nobody wrote to are dropped', () => {
+  const smaps =
+    mapping('00200000-00300000', 'r--p', '/opt/godwit', 0) +
+    mapping('00300000-00400000', 'r--p', '/opt/godwit', 64) + // relocated
+    mapping('00400000-00600000', 'r-xp', '/opt/godwit', 0) +
+    mapping('00600000-00700000', 'rw-p', '/opt/godwit', 0) +
+    mapping('7f0000000000-7f0000100000', 'r-xp', '/usr/lib/libc.so.6', 0) +
+    mapping('7f0000200000-7f0000300000', 'rwxp', '', 0);
+  expect(cleanMappings(smaps, '/opt/godwit')).toEqual([
+    { start: 0x200000, length: 0x100000 },
+    { start: 0x400000, length: 0x200000 },
+  ]);
+});
+
+test('the resident code becomes less, and the program goes on', () => {
+  const resident = () => Number(/^RssFile:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]);
+  const before = resident();
+  expect(releaseCode()).toBeGreaterThan(0);
+  expect(resident()).toBeLessThan(before);
+  expect(JSON.parse('{"still": [1, 2, 3]}')).toEqual({ still: [1, 2, 3] });
+});
