@@ -138,11 +138,14 @@ export class Announcer {
 
   private async announcing(signal: AbortSignal): Promise<void> {
     let sessions: Promise<void> | undefined;
+    let listed = false;
     for (const [prefix, announcement] of this.announced) this.tell(prefix, announcement);
     while (!signal.aborted) {
       await this.wakeup.wait(signal);
       await sleep(GATHER_MS, signal, this.clock);
       if (!this.inSync || signal.aborted) continue;
+      if (!listed) this.log.info({}, 'the first list is complete');
+      listed = true;
       this.update();
       if (sessions) continue;
       const { minimumReady } = this.config.guard;
