@@ -105,7 +105,7 @@ const sinks = Array.from(
 const config = {
   source: 'calico',
   announce: { within: ['10.0.0.0/8'] },
-  guard: { minimumReady: 1000 },
+  guard: { minimumReady: Math.min(1000, ALL) },
   stateFile: join(directory, 'state'),
   gateways: sinks.map(({ address }, i) => ({
     ...{ name: `gw${i + 1}`, address, as: 65_001 + i, port, multihop: 2, med: i },

@@ -56,7 +56,7 @@ export interface Decision {
 export function decide(prefix: Prefix, facts: FactTable, options: AnnounceOptions): Decision {
   let announcement: Announcement | undefined;
   const leftOut: LeftOut[] = [];
-  for (const { node } of facts.claimsOf(prefix)) {
+  for (const node of facts.ownersOf(prefix)) {
     const judged = announcement ? `${announcement.node} owns the same prefix` : judge(prefix, node, facts, options);
     if (typeof judged === 'string') leftOut.push({ prefix, node, reason: judged });
     else announcement = judged;

@@ -4,12 +4,7 @@
  */
 import type { Family, IpAddress, Prefix } from '../net/mod.ts';
 
-export interface Claim {
-  readonly prefix: Prefix;
-  /** The node as the source names it: Calico's or Kubernetes' node name, Flannel's public address. */
-  readonly node: string;
-}
-
+/** Nodes are named as the source names them: Calico's or Kubernetes' node name, Flannel's public address. */
 export interface NodeFacts {
   readonly addresses: Readonly<Partial<Record<Family, IpAddress>>>;
   readonly labels: Readonly<Record<string, string>>;
@@ -33,8 +28,8 @@ export const CORDON_MARK = 'godwit.io/cordoned';
 export const DRAIN_MARK = 'godwit.io/drain';
 
 export class FactTable {
-  private readonly claimsByKey = new Map<string, readonly Claim[]>();
-  private readonly claimsByPrefix = new Map<Prefix, readonly Claim[]>();
+  /** A prefix with one owner, which is nearly every one, has no list of its own. */
+  private readonly owners = new Map<Prefix, string | readonly string[]>();
   private readonly prefixesByNode = new Map<string, Set<Prefix>>();
   private readonly nodes = new Map<string, NodeFacts>();
   private readonly nodeByAddress = new Map<string, string>();
@@ -44,14 +39,27 @@ export class FactTable {
   private known: readonly Prefix[] = [];
   private dirty = new Set<Prefix>();
 
-  /** All that `key` of the datastore says, in place of what it said before. */
-  claim(key: string, claims: readonly Claim[]): void {
-    const before = this.claimsByKey.get(key) ?? [];
-    if (sameClaims(before, claims)) return;
-    for (const claim of before) this.remove(claim);
-    for (const claim of claims) this.add(claim);
-    if (claims.length > 0) this.claimsByKey.set(key, claims);
-    else this.claimsByKey.delete(key);
+  claim(prefix: Prefix, node: string): void {
+    const owners = this.ownersOf(prefix);
+    if (owners.includes(node)) return;
+    // by name: every announcer settles a conflict in the same way
+    this.owners.set(prefix, owners.length === 0 ? node : [...owners, node].sort());
+    const prefixes = this.prefixesByNode.get(node);
+    if (prefixes) prefixes.add(prefix);
+    else this.prefixesByNode.set(node, new Set([prefix]));
+    this.dirty.add(prefix);
+  }
+
+  unclaim(prefix: Prefix, node: string): void {
+    const owners = this.ownersOf(prefix);
+    if (!owners.includes(node)) return;
+    const rest = owners.filter((other) => other !== node);
+    if (rest.length > 0) this.owners.set(prefix, rest);
+    else this.owners.delete(prefix);
+    const prefixes = this.prefixesByNode.get(node);
+    prefixes?.delete(prefix);
+    if (prefixes?.size === 0) this.prefixesByNode.delete(node);
+    this.dirty.add(prefix);
   }
 
   node(name: string, facts: NodeFacts | undefined): void {
@@ -94,7 +102,7 @@ export class FactTable {
 
   /** Everything is to be decided anew: the rules have changed. */
   touchAll(): void {
-    for (const prefix of this.claimsByPrefix.keys()) this.dirty.add(prefix);
+    for (const prefix of this.owners.keys()) this.dirty.add(prefix);
   }
 
   /** The prefixes that may have changed since the last time. */
@@ -104,10 +112,10 @@ export class FactTable {
     return dirty;
   }
 
-  /** Who claims the prefix, by name: every announcer settles a conflict in the same way. */
-  claimsOf(prefix: Prefix): readonly Claim[] {
-    const claims = this.claimsByPrefix.get(prefix) ?? [];
-    return claims.length < 2 ? claims : [...claims].sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0));
+  /** Who claims the prefix, sorted. */
+  ownersOf(prefix: Prefix): readonly string[] {
+    const owners = this.owners.get(prefix);
+    return owners === undefined ? [] : typeof owners === 'string' ? [owners] : owners;
   }
 
   nodeOf(name: string): NodeFacts | undefined {
@@ -129,33 +137,10 @@ export class FactTable {
     return this.withheld;
   }
 
-  private add(claim: Claim): void {
-    this.claimsByPrefix.set(claim.prefix, [...(this.claimsByPrefix.get(claim.prefix) ?? []), claim]);
-    const prefixes = this.prefixesByNode.get(claim.node);
-    if (prefixes) prefixes.add(claim.prefix);
-    else this.prefixesByNode.set(claim.node, new Set([claim.prefix]));
-    this.dirty.add(claim.prefix);
-  }
-
-  private remove(claim: Claim): void {
-    const rest = (this.claimsByPrefix.get(claim.prefix) ?? []).filter((other) => other !== claim);
-    if (rest.length > 0) this.claimsByPrefix.set(claim.prefix, rest);
-    else this.claimsByPrefix.delete(claim.prefix);
-    if (!rest.some(({ node }) => node === claim.node)) {
-      const prefixes = this.prefixesByNode.get(claim.node);
-      prefixes?.delete(claim.prefix);
-      if (prefixes?.size === 0) this.prefixesByNode.delete(claim.node);
-    }
-    this.dirty.add(claim.prefix);
-  }
-
   private touchNode(name: string): void {
     for (const prefix of this.prefixesByNode.get(name) ?? []) this.dirty.add(prefix);
   }
 }
-
-const sameClaims = (a: readonly Claim[], b: readonly Claim[]): boolean =>
-  a.length === b.length && a.every((claim, i) => claim.prefix === b[i]!.prefix && claim.node === b[i]!.node);
 
 /** Whether a Node carries one of the marks, as a label or an annotation. */
 export const isMarked = (mark: string, ...maps: readonly Readonly<Record<string, string>>[]): boolean =>

@@ -9,6 +9,7 @@ import { FactTable } from './facts.ts';
 import type { NodeFacts } from './facts.ts';
 import { Guard } from './guard.ts';
 import { Plan } from './plan.ts';
+import { Claims } from './sources/claims.ts';
 import { parseStatus } from './sources/status.ts';
 
 const none = new Set<string>();
@@ -21,6 +22,7 @@ const options: AnnounceOptions = {
 class Story {
   readonly facts = new FactTable();
   readonly plan: Plan;
+  private readonly claims = new Claims();
 
   constructor(some: Partial<AnnounceOptions> = {}) {
     this.plan = new Plan(this.facts, { ...options, ...some });
@@ -34,9 +36,11 @@ class Story {
   }
 
   owns(n: number, ...prefixes: string[]): this {
-    this.facts.claim(
-      `of n${n}`,
-      prefixes.map((p) => ({ prefix: prefix(p), node: `n${n}` })),
+    this.claims.set(
+      this.facts,
+      `n${n}`,
+      `n${n}`,
+      prefixes.map((p) => prefix(p)),
     );
     return this;
   }

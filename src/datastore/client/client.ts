@@ -53,10 +53,15 @@ export class EtcdClient implements Datastore, Maintenance {
   }
 
   async list(prefix: string): Promise<{ readonly kvs: readonly KeyValue[]; readonly revision: Revision }> {
-    const rangeEnd = prefixEnd(toBytes(prefix));
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.listPages(prefix, rangeEnd);
+        const kvs: KeyValue[] = [];
+        let first: Revision | undefined;
+        for await (const page of this.pages(prefix)) {
+          first ??= page.revision;
+          for (const kv of page.kvs) kvs.push(kv);
+        }
+        return { kvs, revision: first ?? 0 };
       } catch (error) {
         // the revision of the first page was compacted before the last page was read: begin again
         const gone = error instanceof DatastoreError && error.kind === 'compacted';
@@ -65,16 +70,17 @@ export class EtcdClient implements Datastore, Maintenance {
     }
   }
 
-  private async listPages(prefix: string, rangeEnd: Uint8Array): Promise<{ kvs: KeyValue[]; revision: Revision }> {
-    const kvs: KeyValue[] = [];
+  /** The list in pieces, all of the first one's revision, so that a long one need not be held at once. */
+  async *pages(prefix: string): AsyncGenerator<{ readonly kvs: readonly KeyValue[]; readonly revision: Revision }> {
+    const rangeEnd = prefixEnd(toBytes(prefix));
     let key = toBytes(prefix === '' ? '\0' : prefix);
     let revision = 0;
     for (;;) {
       const answer = await this.read(`list ${prefix}`, methods.range, { key, rangeEnd, limit: PAGE, revision });
       if (revision === 0) revision = revisionOf(answer);
-      for (const kv of answer.kvs) kvs.push(toKeyValue(kv));
+      yield { kvs: answer.kvs.map(toKeyValue), revision };
       const last = answer.kvs.at(-1);
-      if (!answer.more || !last) return { kvs, revision };
+      if (!answer.more || !last) return;
       key = Buffer.concat([last.key, new Uint8Array(1)]);
     }
   }

@@ -7,7 +7,7 @@
 import { messageOf, sleep, systemClock } from '../../base/mod.ts';
 import type { Backoff, Clock } from '../../base/mod.ts';
 import { DatastoreError } from '../datastore.ts';
-import type { Datastore, Update } from '../datastore.ts';
+import type { Datastore, KeyValue, Update } from '../datastore.ts';
 import { Picture } from './picture.ts';
 
 export interface FollowOptions {
@@ -17,8 +17,13 @@ export interface FollowOptions {
   readonly clock?: Clock;
 }
 
+/** A store with `pages` is not asked for a whole list at once. */
+type Followed = Pick<Datastore, 'list' | 'watch' | 'name'> & {
+  pages?(prefix: string): AsyncIterable<{ readonly kvs: readonly KeyValue[]; readonly revision: number }>;
+};
+
 export async function* follow(
-  store: Pick<Datastore, 'list' | 'watch' | 'name'>,
+  store: Followed,
   prefix: string,
   signal: AbortSignal,
   options: FollowOptions,
@@ -30,19 +35,27 @@ export async function* follow(
   while (!signal.aborted) {
     let failure: string | undefined;
     try {
-      const { kvs, revision } = await store.list(prefix);
-      if (signal.aborted) return;
-      const older = revision < picture.revision;
-      if (older) olderSince ??= clock.now();
-      else olderSince = undefined;
-      if (olderSince !== undefined && clock.now() - olderSince < distrustMs) {
-        const text = `it is at revision ${revision}, ${picture.revision} was seen before`;
-        throw new DatastoreError('unavailable', `datastore ${store.name}: list ${prefix}: a stale answer: ${text}`);
+      let revision: number | undefined;
+      const present = new Set<string>();
+      for await (const page of store.pages?.(prefix) ?? [await store.list(prefix)]) {
+        if (signal.aborted) return;
+        if (revision === undefined) {
+          revision = page.revision;
+          const older = revision < picture.revision;
+          if (older) olderSince ??= clock.now();
+          else olderSince = undefined;
+          if (olderSince !== undefined && clock.now() - olderSince < distrustMs) {
+            const text = `it is at revision ${revision}, ${picture.revision} was seen before`;
+            throw new DatastoreError('unavailable', `datastore ${store.name}: list ${prefix}: a stale answer: ${text}`);
+          }
+          // for so long, this is no replica catching up: the store was restored or made anew
+          if (older) picture.distrustRevisions();
+          olderSince = undefined;
+        }
+        yield* picture.page(page.kvs, present);
       }
-      // for so long, this is no replica catching up: the store was restored or made anew
-      if (older) picture.distrustRevisions();
-      olderSince = undefined;
-      yield* picture.list(kvs, revision);
+      revision ??= 0;
+      yield* picture.endOfList(present, revision);
       yield { type: 'inSync', revision };
       stale = false;
       const started = clock.now();

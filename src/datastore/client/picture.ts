@@ -27,12 +27,23 @@ export class Picture {
 
   /** Takes a complete list; gives the differences. The list may have been made while events went on coming. */
   list(kvs: readonly KeyValue[], revision: Revision): Update[] {
-    const updates: Update[] = [];
     const present = new Set<string>();
+    return [...this.page(kvs, present), ...this.endOfList(present, revision)];
+  }
+
+  /** Takes a part of a list, and adds its keys to `present`; gives what is new. */
+  page(kvs: readonly KeyValue[], present: Set<string>): Update[] {
+    const updates: Update[] = [];
     for (const kv of kvs) {
       present.add(kv.key);
       if (kv.modRevision > this.revisionOf(kv.key)) updates.push(this.put(kv));
     }
+    return updates;
+  }
+
+  /** The list is complete: what was not in it is gone. */
+  endOfList(present: ReadonlySet<string>, revision: Revision): Update[] {
+    const updates: Update[] = [];
     for (const [key, { modRevision }] of this.told) {
       if (!present.has(key) && modRevision <= revision) {
         this.told.delete(key);

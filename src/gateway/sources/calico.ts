@@ -1,12 +1,13 @@
 /** Calico's blocks, single addresses that nodes borrowed from others' blocks, Nodes and IPPools. */
-import type { Datastore, Update } from '../../datastore/mod.ts';
+import type { Datastore, KeyValue, Update } from '../../datastore/mod.ts';
 import { AFFINITIES, BLOCKS, Ownership } from '../../ipam/blocks/mod.ts';
-import { kindPrefix, ResourceStore } from '../../model/mod.ts';
+import type { Borrowed } from '../../ipam/blocks/mod.ts';
+import { kindPrefix, parseResourceKey, parseStored, ResourceStore } from '../../model/mod.ts';
 import type { Resource } from '../../model/mod.ts';
 import { hostPrefix } from '../../net/mod.ts';
 import type { Prefix } from '../../net/mod.ts';
 import { CORDON_MARK, DRAIN_MARK, isMarked } from '../facts.ts';
-import type { Claim, FactTable, NodeFacts } from '../facts.ts';
+import type { FactTable, NodeFacts } from '../facts.ts';
 import { Parts } from './source.ts';
 import type { Source } from './source.ts';
 
@@ -14,7 +15,8 @@ export class CalicoSource implements Source {
   private readonly store: Datastore;
   private readonly parts = new Parts();
   private readonly blocks = new Ownership();
-  private readonly resources = new ResourceStore();
+  private readonly pools = new ResourceStore();
+  private readonly borrowed = new Map<Prefix, readonly Borrowed[]>();
 
   constructor(store: Datastore) {
     this.store = store;
@@ -30,40 +32,52 @@ export class CalicoSource implements Source {
 
   async run(facts: FactTable, signal: AbortSignal, changed: () => void): Promise<void> {
     using _blocks = this.blocks.onChange((event) => {
-      if (event.type === 'block') facts.claim(`block ${event.cidr}`, this.claimsOf(event.cidr));
-    });
-    using _resources = this.resources.onChange((event) => {
-      if (typeof event === 'string') return;
-      if (event.kind === 'IPPool') this.takePools(facts);
-      else {
-        const { name } = (event.after ?? event.before)!;
-        const node = this.resources.get('Node', name);
-        facts.node(name, node && factsOf(node));
-      }
+      if (event.type === 'block') this.takeBlock(facts, event.cidr);
     });
     const toBlocks = (update: Update) => this.blocks.apply(update);
-    const toResources = (update: Update) => this.resources.apply(update);
+    const toNodes = (update: Update) => {
+      if (update.type === 'put') takeNode(facts, update.kv);
+      else if (update.type === 'delete') facts.node(parseResourceKey(update.key)?.name ?? '', undefined);
+    };
+    const toPools = (update: Update) => {
+      this.pools.apply(update);
+      this.takePools(facts);
+    };
     // not the whole of Calico's IPAM: there is a handle for every pod
     await Promise.all([
       this.parts.follow(this.store, AFFINITIES, signal, toBlocks, changed),
       this.parts.follow(this.store, BLOCKS, signal, toBlocks, changed),
-      this.parts.follow(this.store, kindPrefix('Node'), signal, toResources, changed),
-      this.parts.follow(this.store, kindPrefix('IPPool'), signal, toResources, changed),
+      this.parts.follow(this.store, kindPrefix('Node'), signal, toNodes, changed),
+      this.parts.follow(this.store, kindPrefix('IPPool'), signal, toPools, changed),
     ]);
   }
 
-  private claimsOf(cidr: Prefix): Claim[] {
+  private takeBlock(facts: FactTable, cidr: Prefix): void {
     const node = this.blocks.ownerOf(cidr);
+    for (const owner of facts.ownersOf(cidr)) if (owner !== node) facts.unclaim(cidr, owner);
+    if (node !== undefined) facts.claim(cidr, node);
     // an address that a node borrowed from another's block is more specific than the block
-    const borrowed = this.blocks.borrowed(cidr).map((b) => ({ prefix: hostPrefix(b.address), node: b.node }));
-    return node === undefined ? borrowed : [{ prefix: cidr, node }, ...borrowed];
+    const now = this.blocks.borrowed(cidr);
+    const before = this.borrowed.get(cidr) ?? [];
+    for (const { address, node: user } of before) {
+      if (!now.some((b) => b.address === address && b.node === user)) facts.unclaim(hostPrefix(address), user);
+    }
+    for (const { address, node: user } of now) facts.claim(hostPrefix(address), user);
+    if (now.length > 0) this.borrowed.set(cidr, now);
+    else this.borrowed.delete(cidr);
   }
 
   private takePools(facts: FactTable): void {
-    const pools = [...this.resources.list('IPPool')].map(({ spec }) => spec);
+    const pools = [...this.pools.list('IPPool')].map(({ spec }) => spec);
     const cidrs = (some: typeof pools) => some.map(({ cidr }) => cidr).sort();
     facts.setPools(cidrs(pools), cidrs(pools.filter((pool) => pool.disableBGPExport)));
   }
+}
+
+/** Nodes are many, and only these few facts of each are kept. A Node that is broken stays as it was. */
+function takeNode(facts: FactTable, kv: KeyValue): void {
+  const parsed = parseStored(kv.value, kv.modRevision);
+  if (parsed.ok && parsed.value.kind === 'Node') facts.node(parsed.value.name, factsOf(parsed.value));
 }
 
 function factsOf({ spec, metadata }: Resource<'Node'>): NodeFacts {

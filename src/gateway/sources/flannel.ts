@@ -2,7 +2,9 @@
 import type { Datastore } from '../../datastore/mod.ts';
 import { followNetwork, isReservation } from '../../ipam/mod.ts';
 import type { SubnetLease } from '../../ipam/mod.ts';
-import type { Claim, FactTable } from '../facts.ts';
+import type { Prefix } from '../../net/mod.ts';
+import type { FactTable } from '../facts.ts';
+import { Claims } from './claims.ts';
 import { Parts } from './source.ts';
 import type { Source } from './source.ts';
 
@@ -10,6 +12,7 @@ export class FlannelSource implements Source {
   private readonly store: Datastore;
   private readonly etcdPrefix: string;
   private readonly parts = new Parts();
+  private readonly claims = new Claims();
   /** Whose each lease is, and how many a node has: it is forgotten with the last one. */
   private readonly owners = new Map<string, string>();
   private readonly counts = new Map<string, number>();
@@ -58,7 +61,7 @@ export class FlannelSource implements Source {
       };
       facts.node(node, { addresses, labels: {}, cordoned: false, draining: false, ready: undefined });
     }
-    facts.claim(key, lease && node !== undefined ? claimsOf(lease, node) : []);
+    this.claims.set(facts, key, node, lease ? prefixesOf(lease) : []);
   }
 
   private giveUp(facts: FactTable, node: string): void {
@@ -77,11 +80,11 @@ function nodeOf(lease: SubnetLease): string | undefined {
 }
 
 /** A subnet of a family the lease has no address of is nobody's. */
-function claimsOf({ subnets, attributes }: SubnetLease, node: string): Claim[] {
+function prefixesOf({ subnets, attributes }: SubnetLease): Prefix[] {
   const { ipv4, ipv6 } = subnets;
   const { publicIp, publicIpv6 } = attributes;
   return [
-    ...(ipv4 !== undefined && publicIp !== undefined ? [{ prefix: ipv4, node }] : []),
-    ...(ipv6 !== undefined && publicIpv6 !== undefined ? [{ prefix: ipv6, node }] : []),
+    ...(ipv4 !== undefined && publicIp !== undefined ? [ipv4] : []),
+    ...(ipv6 !== undefined && publicIpv6 !== undefined ? [ipv6] : []),
   ];
 }

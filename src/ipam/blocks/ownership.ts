@@ -19,17 +19,31 @@ export interface Borrowed {
 }
 export type OwnershipEvent = { readonly type: 'block'; readonly cidr: Prefix } | { readonly type: 'inSync' | 'stale' };
 
-/** What is kept of a block: a few words, where the block itself is some kilobytes. There may be 20,000 of them. */
-interface Digest {
-  readonly affinity: string | undefined;
-  /** Ordinals in use, by the node they are with. */
-  readonly users: ReadonlyMap<string, readonly number[]>;
+/**
+ * What is kept of a block and its claims: some hundred bytes, where the block itself has kilobytes, because there may be
+ * 20,000 of them. Ordinals in use are kept as characters of a text, the most compact list there is.
+ */
+interface Entry {
+  readonly cidr: Prefix;
+  /** Confirmed claims. More than one only while a claim moves. */
+  claims: readonly string[];
+  /** undefined when there is no block, or none that could be read. */
+  block: Digest | undefined;
 }
+interface Digest {
+  /** Whose the block says it is; undefined for nobody's, and for what is no node's. */
+  readonly node: string | undefined;
+  /** Ordinals with that node. */
+  readonly own: string;
+  /** Ordinals with other nodes. */
+  readonly others: ReadonlyMap<string, string> | undefined;
+}
+const nobody: readonly string[] = [];
 
 export class Ownership {
-  private readonly blocks = new Map<Prefix, Digest>();
-  /** Confirmed claims: block → nodes. More than one only while a claim moves. */
-  private readonly claims = new Map<Prefix, Set<string>>();
+  private readonly entries = new Map<Prefix, Entry>();
+  /** A node's name and its list of one claim, each kept once however many blocks the node has. */
+  private readonly nodes = new Map<string, readonly string[]>();
   private readonly listeners = new Set<(event: OwnershipEvent) => void>();
   private synced = false;
 
@@ -59,36 +73,37 @@ export class Ownership {
 
   /** The node a block belongs to: its confirmed claim, and the block's word for it where there is one. */
   ownerOf(cidr: Prefix): string | undefined {
-    const claims = this.claims.get(cidr);
-    if (!claims) return undefined;
-    const block = this.blocks.get(cidr);
-    if (!block) return claims.size === 1 ? [...claims][0] : undefined;
-    const node = block.affinity?.startsWith('host:') ? block.affinity.slice('host:'.length) : undefined;
-    return node !== undefined && claims.has(node) ? node : undefined;
+    const entry = this.entries.get(cidr);
+    return entry && ownerOf(entry);
   }
 
   /** Every owned block with its node. */
   *owned(): Generator<readonly [Prefix, string]> {
-    for (const cidr of this.claims.keys()) {
-      const node = this.ownerOf(cidr);
+    for (const [cidr, entry] of this.entries) {
+      const node = ownerOf(entry);
       if (node !== undefined) yield [cidr, node];
     }
   }
 
   /** Addresses of a block that are with another node than the block's. */
   borrowed(cidr: Prefix): readonly Borrowed[] {
-    const owner = this.ownerOf(cidr);
+    const entry = this.entries.get(cidr);
+    if (!entry?.block) return [];
+    const { node: self, own, others } = entry.block;
+    const owner = ownerOf(entry);
     const out: Borrowed[] = [];
-    for (const [node, ordinals] of this.blocks.get(cidr)?.users ?? []) {
-      if (node === owner) continue;
-      for (const ordinal of ordinals) out.push({ address: addressOf({ cidr }, ordinal), node });
-    }
+    const add = (node: string, ordinals: string) => {
+      for (let i = 0; i < ordinals.length; i++)
+        out.push({ address: addressOf({ cidr }, ordinals.charCodeAt(i)), node });
+    };
+    if (self !== undefined && self !== owner) add(self, own);
+    for (const [node, ordinals] of others ?? []) if (node !== owner) add(node, ordinals);
     return out;
   }
 
   /** Every block known, owned or not. */
-  allBlocks(): IterableIterator<Prefix> {
-    return this.blocks.keys();
+  *allBlocks(): Generator<Prefix> {
+    for (const [cidr, { block }] of this.entries) if (block) yield cidr;
   }
 
   private take(key: string, kv: { readonly value: string } | undefined): void {
@@ -96,39 +111,69 @@ export class Ownership {
     if (cidr !== undefined) {
       const block = kv && decodeBlock(kv.value);
       // a broken block keeps its last good form: its addresses are still in use
-      if (block?.ok === false) return;
-      if (block) this.blocks.set(cidr, digestOf(block.value));
-      else this.blocks.delete(cidr);
-      this.tell({ type: 'block', cidr });
+      if (block?.ok !== false) this.change(cidr, (entry) => (entry.block = block && this.digestOf(block.value)));
       return;
     }
     const affinity = parseAffinityKey(key);
     if (!affinity?.owner.startsWith('host:')) return;
-    const node = affinity.owner.slice('host:'.length);
-    const nodes = this.claims.get(affinity.cidr) ?? new Set();
-    if (kv && decodeAffinity(kv.value) === 'confirmed') nodes.add(node);
-    else nodes.delete(node);
-    if (nodes.size > 0) this.claims.set(affinity.cidr, nodes);
-    else this.claims.delete(affinity.cidr);
-    this.tell({ type: 'block', cidr: affinity.cidr });
+    const [node, alone] = this.known(affinity.owner.slice('host:'.length));
+    const confirmed = kv !== undefined && decodeAffinity(kv.value) === 'confirmed';
+    this.change(affinity.cidr, (entry) => {
+      const others = entry.claims.filter((other) => other !== node);
+      if (others.length > 0) entry.claims = confirmed ? [...others, node] : others;
+      else entry.claims = confirmed ? alone : nobody;
+    });
+  }
+
+  private change(cidr: Prefix, change: (entry: Entry) => void): void {
+    const entry = this.entries.get(cidr) ?? { cidr, claims: nobody, block: undefined };
+    change(entry);
+    if (entry.block || entry.claims.length > 0) this.entries.set(entry.cidr, entry);
+    else this.entries.delete(cidr);
+    this.tell({ type: 'block', cidr: entry.cidr });
   }
 
   private tell(event: OwnershipEvent): void {
     for (const listener of this.listeners) listener(event);
   }
-}
 
-const nobody: Digest['users'] = new Map();
-
-function digestOf({ affinity, allocations, attributes }: Block): Digest {
-  let users: Map<string, number[]> | undefined;
-  for (const [ordinal, index] of allocations.entries()) {
-    const node = index === null ? undefined : attributes[index]!.secondary['node'];
-    if (node === undefined || node === '') continue;
-    users ??= new Map();
-    const ordinals = users.get(node);
-    if (ordinals) ordinals.push(ordinal);
-    else users.set(node, [ordinal]);
+  private digestOf({ affinity, allocations, attributes }: Block): Digest {
+    const self = nodeOf(affinity);
+    const own: number[] = [];
+    let others: Map<string, number[]> | undefined;
+    for (const [ordinal, index] of allocations.entries()) {
+      const node = index === null ? undefined : attributes[index]!.secondary['node'];
+      if (node === undefined || node === '') continue;
+      if (node === self) own.push(ordinal);
+      else {
+        others ??= new Map();
+        const ordinals = others.get(node);
+        if (ordinals) ordinals.push(ordinal);
+        else others.set(this.known(node)[0], [ordinal]);
+      }
+    }
+    const text = (ordinals: readonly number[]) => String.fromCharCode(...ordinals);
+    return {
+      node: self === undefined ? undefined : this.known(self)[0],
+      own: text(own),
+      others: others && new Map([...others].map(([node, ordinals]) => [node, text(ordinals)])),
+    };
   }
-  return { affinity, users: users ?? nobody };
+
+  private known(node: string): readonly [string, readonly string[]] {
+    let alone = this.nodes.get(node);
+    if (!alone) {
+      alone = [node];
+      this.nodes.set(node, alone);
+    }
+    return [alone[0]!, alone];
+  }
 }
+
+function ownerOf({ claims, block }: Entry): string | undefined {
+  if (!block) return claims.length === 1 ? claims[0] : undefined;
+  return block.node !== undefined && claims.includes(block.node) ? block.node : undefined;
+}
+
+const nodeOf = (affinity: string | undefined): string | undefined =>
+  affinity?.startsWith('host:') ? affinity.slice('host:'.length) : undefined;
