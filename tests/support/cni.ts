@@ -132,7 +132,7 @@ export class AgentProcess implements AsyncDisposable {
   ): Promise<AgentProcess> {
     const script = join(repositoryRoot, `tests/support/cni-agent${datastore === undefined ? '' : '-routed'}.ts`);
     const command = [process.execPath, script, namespace, node.socketPath, node.stateDirectory, datastore ?? ''];
-    const child = Bun.spawn(command, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = Bun.spawn(command, { env: { ...process.env }, stdio: ['ignore', 'pipe', 'inherit'] });
     const { value } = await child.stdout.getReader().read();
     if (value === undefined) throw new Error('the agent ended before it was ready');
     return new AgentProcess(child);
