@@ -152,3 +152,70 @@ describe('route reconciler', () => {
     expect(reconciler.isInstalled(v6)).toBe(true);
   });
 });
+
+describe('routes that are written at once', () => {
+  const pod = link(7, 'cali1');
+  const own = (more: Partial<Route> = {}): Route => ({
+    ...{ destination: prefix('10.233.2.3/32'), class: 'endpoint', type: 'unicast', nextHops: [{ device: 'cali1' }] },
+    ...more,
+  });
+  const held = (more: Partial<KernelRoute> = {}): KernelRoute => ({
+    ...kernelRoute({ destination: prefix('10.233.2.3/32'), protocol: ROUTE_PROTOCOL, nextHops: [{ index: 7 }] }),
+    ...more,
+  });
+  const dumps = () => reconciler.status().counters.dumps;
+
+  test('over a link nobody was told of yet: there when it returns, and its coming and going is no reason to look', async () => {
+    await reconciler.pass();
+    const before = dumps();
+    expect(reconciler.addNow('endpoints', pod, [own()])).toBeUndefined();
+    expect(kernel.table).toEqual([held()]);
+    expect(reconciler.isInstalled(own())).toBe(true);
+    const stop = new AbortController();
+    const running = reconciler.run(stop.signal);
+    kernel.tell({ type: 'link', gone: false, link: pod });
+    reconciler.withdrawNow('endpoints', 'cali1', [own()]);
+    expect(kernel.table).toEqual([]);
+    kernel.tell({ type: 'link', gone: true, link: pod });
+    await Promise.resolve();
+    expect([dumps(), reconciler.status()]).toMatchObject([before, { wanted: 0, problems: [] }]);
+    stop.abort();
+    await running;
+  });
+
+  test('what an earlier life left is adopted, or replaced where it leads elsewhere', () => {
+    kernel.linkList.push(pod);
+    kernel.table = [held()];
+    expect(reconciler.addNow('endpoints', pod, [own()])).toBeUndefined();
+    expect(kernel.table).toEqual([held()]);
+    expect(reconciler.isInstalled(own())).toBe(true);
+    const again = link(9, 'cali1');
+    kernel.linkList = [...kernel.linkList.slice(0, 2), again];
+    expect(reconciler.addNow('endpoints', again, [own()])).toBeUndefined();
+    expect(kernel.table.map((r) => r.nextHops[0]?.index)).toEqual([9]);
+  });
+
+  test('what stands in the way is told, and left alone', () => {
+    const foreign = held({ protocol: RTPROT.STATIC });
+    kernel.linkList.push(pod);
+    kernel.table = [foreign];
+    expect(reconciler.addNow('endpoints', pod, [own()])).toMatchObject({ kind: 'conflict' });
+    reconciler.withdrawNow('endpoints', 'cali1', [own()]);
+    expect(kernel.table).toEqual([foreign]);
+    kernel.table = [];
+    kernel.refuse = () => errno.EINVAL;
+    expect(reconciler.addNow('endpoints', pod, [own()])).toMatchObject({ kind: 'refused' });
+  });
+
+  test('another producer’s route for the same destination comes back when the pod’s goes', async () => {
+    kernel.linkList.push(pod);
+    const other = route('10.233.2.3/32', '10.168.0.3', { class: 'bgp' });
+    reconciler.setDesired('bgp', [other]);
+    await reconciler.pass();
+    expect(reconciler.addNow('endpoints', pod, [own()])).toBeUndefined();
+    expect(kernel.table).toEqual([held()]);
+    reconciler.withdrawNow('endpoints', 'cali1', [own()]);
+    await reconciler.pass();
+    expect(kernel.table[0]?.nextHops[0]?.gateway).toBe(ip('10.168.0.3'));
+  });
+});

@@ -119,8 +119,9 @@ export class RouteReconciler {
       for (const key of keys) this.decide(key);
       this.writeNow(keys);
       const problem = keys.map((key) => this.problems.get(key)).find((found) => found !== undefined);
-      if (!problem || !this.needsDump || attempt > 0) return problem;
-      // in the way is perhaps what this agent's predecessor left: a look tells
+      if (!problem || attempt > 0) return problem;
+      // in the way is perhaps what this agent's predecessor left, or what is gone by now: a look tells
+      this.needsDump = true;
       this.nextDumpAt = -Infinity;
       this.observe();
     }
