@@ -5,8 +5,8 @@
  */
 import { err, GodwitError, messageOf } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
-import { bgpOf } from '../../calc/mod.ts';
-import type { NodeBgp, Uplink } from '../../calc/mod.ts';
+import { effectiveBgp } from '../../calc/mod.ts';
+import type { BgpResources, NodeBgp, Uplink } from '../../calc/mod.ts';
 import { TcpNetwork } from '../../bgp/speaker/mod.ts';
 import type { Network, SpeakerEvent } from '../../bgp/speaker/mod.ts';
 import type { ViewRoute } from '../../bgp/fib/mod.ts';
@@ -18,6 +18,7 @@ import type { ResourceChange } from '../../model/mod.ts';
 import { BlockIpam, CONFIG_KEY, FollowedSettings } from '../../ipam/blocks/mod.ts';
 import { addressFromBytes, familyOf, hostPrefix, parseInterfaceAddress, prefixContains } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
+import { ReflectorKeeper } from '../../reflectors/mod.ts';
 import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
 import type { NodeKernel } from '../kernel.ts';
 import { speakerPlan } from './bgp-config.ts';
@@ -33,6 +34,7 @@ import { localPrefOf } from './rules.ts';
 import { secretsIn } from './secrets.ts';
 import { SpeakerKeeper } from './speaker.ts';
 import type { Announcement } from './speaker.ts';
+import { topologyView } from './topology.ts';
 import { Tunnels } from './tunnels.ts';
 
 /** The producer of the routes that end what is sent to nobody's address in this node's own blocks. */
@@ -52,10 +54,13 @@ export class BlockNetwork implements AgentNetwork {
   readonly knowledge: Knowledge;
   readonly nodeResource: NodeResourceKeeper;
   readonly speaker: SpeakerKeeper;
+  readonly reflectors: ReflectorKeeper;
   readonly fib: BgpFib;
   readonly tunnels: Tunnels;
   plan: SpeakerPlan | undefined;
   bgp: NodeBgp | undefined;
+  /** Generation of the plan of reflectors that the sessions were made from; 0 without one. */
+  generation = 0;
   /** Whether the neighbours have told everything once. */
   routedOnce = false;
   private readonly nextHops: NextHops;
@@ -115,6 +120,12 @@ export class BlockNetwork implements AgentNetwork {
       restarting: kernel.routes.routes(config.routeProtocol).length > 0,
       onEvent: (event) => this.onSpeaker(event),
     });
+    this.reflectors = new ReflectorKeeper({
+      ...{ node: config.node, log, clock },
+      resources: () => (this.knowledge.complete ? this.bgpResources() : undefined),
+      view: () => topologyView(this),
+      changed: bgpChanged,
+    });
   }
 
   families(): readonly Family[] {
@@ -140,6 +151,7 @@ export class BlockNetwork implements AgentNetwork {
       this.nodeResource.run(store, signal),
       this.tunnels.run(ipam, signal),
       this.speaker.run(signal),
+      this.reflectors.run(store, signal),
     ]);
   }
 
@@ -196,6 +208,8 @@ export class BlockNetwork implements AgentNetwork {
     if (!view.missingAddress) this.replanTunnels(view);
     const facts = this.factsOf(view, families);
     if (facts && !view.missingAddress) this.nodeResource.setFacts(facts);
+    // a plan that is not known yet must not be taken for a mesh
+    if (!this.reflectors.complete) return;
     // sessions wait until the others can know of them, and are not touched while this node's address is in doubt
     if (!facts || view.missingAddress || !saysSo(this.knowledge.self, facts)) return;
     // a problem may be a secret that is missing, and it may have come
@@ -215,21 +229,30 @@ export class BlockNetwork implements AgentNetwork {
   }
 
   private replanBgp(): void {
-    const { resources } = this.knowledge;
-    this.bgp = bgpOf(this.context.config.node, {
-      nodes: [...resources.list('Node'), ...this.departed.list()],
-      gateways: this.nextHops.gateways,
-      peers: resources.list('BGPPeer'),
-      configurations: resources.list('BGPConfiguration'),
-      filters: resources.list('BGPFilter'),
-      pools: resources.list('IPPool'),
-    });
+    const { plan } = this.reflectors;
+    const resources = this.bgpResources();
+    const nodes = [...resources.nodes, ...this.departed.list()];
+    this.bgp = effectiveBgp(this.context.config.node, { ...resources, nodes }, plan);
     if (!this.bgp) return;
     this.plan = speakerPlan({ node: this.bgp, routerId: this.routerId(), secret: this.secret });
     this.onBlocks();
     this.nextHops.refresh();
     this.handPeerRoutes();
     this.speaker.setConfig(this.plan.config);
+    this.generation = plan?.generation ?? 0;
+    this.reflectors.notify();
+  }
+
+  private bgpResources(): BgpResources {
+    const { resources } = this.knowledge;
+    return {
+      nodes: [...resources.list('Node')],
+      gateways: this.nextHops.gateways,
+      peers: [...resources.list('BGPPeer')],
+      configurations: [...resources.list('BGPConfiguration')],
+      filters: [...resources.list('BGPFilter')],
+      pools: [...resources.list('IPPool')],
+    };
   }
 
   /** Peers that are reached through a gateway of their own. */
@@ -264,6 +287,7 @@ export class BlockNetwork implements AgentNetwork {
   }
 
   private onSpeaker(event: SpeakerEvent): void {
+    this.reflectors.notify();
     if (event.type === 'end-of-rib' || event.type === 'removed') this.lookRouted();
   }
 

@@ -147,6 +147,9 @@ class Step {
   private confirmed(): boolean {
     const { reports, absentFor, settings } = this.situation;
     const holdDown = (settings?.holdDown ?? 30) * 1000;
+    // somebody is there whose resource is not known here: this picture is old
+    const known = new Set([...this.situation.speakers].map(({ name }) => name));
+    if ([...reports.keys()].some((name) => !known.has(name))) return false;
     let heard = false;
     for (const { name } of this.speakers) {
       const report = reports.get(name);
