@@ -12,21 +12,23 @@ import { messageOf, unreachable } from '../base/mod.ts';
 import type { Clock, Logger } from '../base/mod.ts';
 import { isRouted } from '../desired/mod.ts';
 import type { BridgeNetwork, PodNetwork, PodSubnet, RoutedNetwork } from '../desired/mod.ts';
-import { endpointOwner, Endpoints, formatMark, parseMark } from '../dataplane/mod.ts';
+import { endpointOwner, Endpoints, formatMark } from '../dataplane/mod.ts';
 import type { AttachError, BridgeLink, Endpoint } from '../dataplane/mod.ts';
-import { attachmentKey, AttachmentStore, isAssignable, isHostInterface } from '../ipam/mod.ts';
+import { attachmentKey, AttachmentStore, isAssignable } from '../ipam/mod.ts';
 import type { Attachment } from '../ipam/mod.ts';
-import { familyOf, formatInterfaceAddress, hostPrefix, parseInterfaceAddress, prefixLength } from '../net/mod.ts';
+import { familyOf, formatInterfaceAddress, prefixLength } from '../net/mod.ts';
 import type { IpAddress } from '../net/mod.ts';
+import type { Link } from '../netlink/mod.ts';
 import { NetworkNamespace } from '../sys/mod.ts';
 import type { KernelError } from '../sys/mod.ts';
 import type { Debt } from './debts.ts';
 import { CniError, codes } from './error.ts';
 import { RoutedPods } from './routed.ts';
 import type { RoutedOptions } from './routed.ts';
-import { bridgedAttachment, handleOf, NO_MAC, routedAttachment, routedInterfaceName } from './shape.ts';
+import { bridgedAttachment, rebuiltAttachment, routedAttachment, routedInterfaceName } from './shape.ts';
 import type { AttachRequest, Place, PodName } from './shape.ts';
 import { AttachmentTable, keyOf } from './table.ts';
+import { Turns } from './turns.ts';
 
 interface Options {
   readonly stateDirectory: string;
@@ -60,8 +62,8 @@ export class Attachments implements Disposable {
   private readonly endpoints = new Endpoints();
   private readonly options: Options;
   private readonly table = new AttachmentTable();
-  /** The last operation on a key: operations on one attachment go one after the other. */
-  private readonly last = new Map<string, Promise<unknown>>();
+  /** Operations on one attachment go one after the other. */
+  private readonly turns = new Turns();
   private readonly routed: RoutedPods | undefined;
 
   /** Throws what the file system says when the state directory cannot be made. */
@@ -80,25 +82,10 @@ export class Attachments implements Disposable {
     return this.table.get(attachmentKey(container, name));
   }
 
-  private async exclusive<T>(key: string, action: () => Promise<T>): Promise<T> {
-    const before = this.last.get(key);
-    const mine = (async () => {
-      // how the one before ended is its caller's business
-      if (before) await before.catch(() => {});
-      return action();
-    })();
-    this.last.set(key, mine);
-    try {
-      return await mine;
-    } finally {
-      if (this.last.get(key) === mine) this.last.delete(key);
-    }
-  }
-
   /** Makes it, or gives the one that is there when it is whole. Throws CniError. */
   async attach(request: AttachRequest, pod: NetworkNamespace, network: PodNetwork): Promise<Attachment> {
     const key = keyOf(request);
-    return this.exclusive(key, async () => {
+    return this.turns.take(key, async () => {
       const existing = this.table.get(key);
       if (existing) {
         if (this.isWhole(existing, pod)) return existing;
@@ -140,7 +127,7 @@ export class Attachments implements Disposable {
       const other = this.table.byName(hostInterface);
       if (!other || keyOf(other) === key) return;
       // no two wait for each other: the one that has the name waits for nobody
-      await this.exclusive(keyOf(other), async () => {
+      await this.turns.take(keyOf(other), async () => {
         if (this.table.byName(hostInterface) === other) await this.release(other);
       });
     }
@@ -225,7 +212,7 @@ export class Attachments implements Disposable {
   /** DEL. Nothing to release is success. Throws CniError when the kernel refuses. */
   async remove(container: string, name: string, hint: RemovalHint = {}): Promise<void> {
     const key = attachmentKey(container, name);
-    return this.exclusive(key, async () => {
+    return this.turns.take(key, async () => {
       const attachment = this.table.get(key);
       if (attachment) return this.release(attachment);
       // the record may be lost, the link's name is not
@@ -257,12 +244,17 @@ export class Attachments implements Disposable {
   /** Gives back what is owed; throws CniError when that cannot be done now. For `Debts.run`. */
   private pay(debt: Debt): Promise<void> {
     const key = attachmentKey(debt.container, debt.interface);
-    return this.exclusive(key, async () => {
+    return this.turns.take(key, async () => {
       // in the meantime it was paid, or the attachment was made after all
       if (this.routed?.debts.has(debt.handle) !== true) return;
       if (this.table.get(key)?.handle === debt.handle) this.routed.debts.forget(debt.handle);
       else await this.routed.pay(debt);
     });
+  }
+
+  /** What could not be done at the start, as the datastore was not open: to be called now and then. */
+  catchUp(): void {
+    this.routed?.confirm((attachment) => this.table.get(keyOf(attachment)) === attachment);
   }
 
   /** Pays debts until aborted. */
@@ -329,7 +321,7 @@ export class Attachments implements Disposable {
   private async reclaim(): Promise<void> {
     for (const attachment of this.list()) {
       const key = keyOf(attachment);
-      await this.exclusive(key, async () => {
+      await this.turns.take(key, async () => {
         const isDead = this.table.get(key) === attachment && !this.endpoints.link(attachment.hostInterface);
         if (isDead) await this.release(attachment);
       });
@@ -351,30 +343,20 @@ export class Attachments implements Disposable {
     const stale = attachments.filter((a) => marks.get(a.hostInterface)?.alias.split(' ', 1)[0] !== ownerOf(a));
     for (const attachment of stale) await this.undo(attachment, 'later');
     const rebuilt = [...marks.values()].filter((link) => !this.table.hasName(link.name));
-    for (const link of rebuilt) this.rebuild(link.name, link.alias, link.mtu);
+    for (const link of rebuilt) this.rebuild(link);
     this.routed?.recover(this.list());
     const counts = { attachments: this.table.size, dropped: stale.length, rebuilt: rebuilt.length };
     log.info(counts, 'attachments recovered');
   }
 
   /** From the mark on a link whose record is lost: enough to keep its address and to remove it. */
-  private rebuild(hostInterface: string, alias: string, mtu: number): void {
-    const mark = parseMark(alias);
-    const addresses = mark?.addresses.map(parseInterfaceAddress);
-    if (!mark || !addresses || !isHostInterface(hostInterface)) {
+  private rebuild(link: Link): void {
+    const { name: hostInterface, alias } = link;
+    const attachment = rebuiltAttachment(link, this.options.clock.wallNow());
+    if (!attachment) {
       this.options.log.warn({ hostInterface, alias }, 'a link carries a mark that cannot be read; it is left alone');
       return;
     }
-    const routed = hostInterface.startsWith('cali');
-    const attachment: Attachment = {
-      ...{ format: 1, createdAt: this.options.clock.wallNow(), type: routed ? 'routed' : 'bridge' },
-      ...{ network: mark.network, container: mark.container, interface: mark.interface, hostInterface },
-      ...{ namespace: '', namespaceIdentity: '', bridge: '', mtu, mac: NO_MAC, hostMac: NO_MAC, bridgeMac: NO_MAC },
-      ...(mark.pod && { pod: { ...mark.pod, uid: '' } }),
-      ...(routed && mark.network !== '' && { handle: handleOf(mark.network, mark.container, mark.interface) }),
-      addresses: addresses.flatMap((a) => (a ? [{ ...a, gateway: a.address, network: hostPrefix(a.address) }] : [])),
-      routes: [],
-    };
     this.table.add(attachment);
     const failure = this.save(attachment);
     if (failure) this.options.log.warn({ hostInterface, reason: failure.details }, failure.message);

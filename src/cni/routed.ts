@@ -63,6 +63,8 @@ export class RoutedPods {
   readonly debts: Debts;
   private readonly options: RoutedOptions;
   private readonly log: Logger;
+  /** Recovered, and not confirmed to be known yet. */
+  private unconfirmed: readonly Attachment[] = [];
 
   /** Throws what the file system says when the state directory cannot be made. */
   constructor(options: RoutedOptions, stateDirectory: string, log: Logger) {
@@ -158,16 +160,26 @@ export class RoutedPods {
 
   /** After a restart: the routes of what is there are adopted, what is not known is made known, the rest is owed. */
   recover(attachments: readonly Attachment[]): void {
-    const { routes, blocks } = this.options;
+    const { routes } = this.options;
     routes.setDesired(ENDPOINT_ROUTES, attachments.flatMap(hostRoutes));
     routes.markInSync(ENDPOINT_ROUTES);
     // a look, so that it is known which of them are in the kernel
     routes.plan();
     for (const attachment of attachments) {
       if (attachment.handle !== undefined) this.debts.forget(attachment.handle);
-      if (attachment.type === 'routed' && attachment.namespace !== '') blocks()?.endpoints.confirm(attachment);
     }
+    // one that was rebuilt from its mark does not know all that is to be told
+    this.unconfirmed = attachments.filter(({ type, namespace }) => type === 'routed' && namespace !== '');
+    this.confirm((attachment) => attachments.includes(attachment));
     this.debts.wake();
+  }
+
+  /** Makes sure that those recovered are known, as soon as the datastore is open; `still`: it has not gone meanwhile. */
+  confirm(still: (attachment: Attachment) => boolean): void {
+    const endpoints = this.options.blocks()?.endpoints;
+    if (!endpoints) return;
+    for (const attachment of this.unconfirmed) if (still(attachment)) endpoints.confirm(attachment);
+    this.unconfirmed = [];
   }
 
   close(): void {

@@ -144,6 +144,7 @@ class Server implements CniServer {
   /** DELs that the executable put off while nobody took its connection. */
   private async catchUp(attachments: Attachments): Promise<void> {
     const { socketPath, log } = this.options;
+    attachments.catchUp();
     for (const [container, name] of readDeferred(socketPath)) {
       // an ADD takes the note back in the step in which it queues; so what is still there comes before any such ADD
       if (!isDeferred(socketPath, container, name)) continue;

@@ -1,11 +1,13 @@
 /** What an attachment shall be, as a value: from what was asked for and the addresses it was given. Pure but for its MACs. */
 import { createHash, randomBytes } from 'node:crypto';
-import { ROUTED_GATEWAY, ROUTED_HOST_MAC, ROUTED_PREFIX } from '../dataplane/mod.ts';
+import { parseMark, ROUTED_GATEWAY, ROUTED_HOST_MAC, ROUTED_PREFIX } from '../dataplane/mod.ts';
 import type { BridgeLink } from '../dataplane/mod.ts';
 import type { BridgeNetwork, Route, RoutedNetwork } from '../desired/mod.ts';
+import { isHostInterface } from '../ipam/mod.ts';
 import type { Attachment } from '../ipam/mod.ts';
-import { addressBits, familyOf, hostPrefix, macFromBytes } from '../net/mod.ts';
+import { addressBits, familyOf, hostPrefix, macFromBytes, parseInterfaceAddress } from '../net/mod.ts';
 import type { IpAddress, MacAddress, Prefix } from '../net/mod.ts';
+import type { Link } from '../netlink/mod.ts';
 
 export interface PodName {
   readonly namespace: string;
@@ -137,6 +139,27 @@ function askedRoutes(request: AttachRequest, addresses: Attachment['addresses'])
     const gateway = gw ?? addresses.find((a) => familyOf(a.address) === familyOf(dst))?.gateway;
     return gateway === undefined ? [] : [{ destination: dst, gateway }];
   });
+}
+
+/**
+ * From the mark on a link whose record is lost: enough to keep its addresses and to remove it; undefined when the mark
+ * cannot be read.
+ */
+export function rebuiltAttachment(link: Link, now: number): Attachment | undefined {
+  const mark = parseMark(link.alias);
+  const addresses = mark?.addresses.map(parseInterfaceAddress);
+  if (!mark || !addresses || !isHostInterface(link.name)) return undefined;
+  const routed = link.name.startsWith(ROUTED_PREFIX);
+  return {
+    ...{ format: 1, createdAt: now, type: routed ? 'routed' : 'bridge' },
+    ...{ network: mark.network, container: mark.container, interface: mark.interface, hostInterface: link.name },
+    ...{ namespace: '', namespaceIdentity: '', bridge: '', mtu: link.mtu },
+    ...{ mac: NO_MAC, hostMac: NO_MAC, bridgeMac: NO_MAC },
+    ...(mark.pod && { pod: { ...mark.pod, uid: '' } }),
+    ...(routed && mark.network !== '' && { handle: handleOf(mark.network, mark.container, mark.interface) }),
+    addresses: addresses.flatMap((a) => (a ? [{ ...a, gateway: a.address, network: hostPrefix(a.address) }] : [])),
+    routes: [],
+  };
 }
 
 /** How the node reaches a routed pod: `10.233.2.3 dev cali5863f3… scope link`. */
