@@ -7,11 +7,12 @@
 import { readFileSync } from 'node:fs';
 import { err, sleep, systemClock, Wakeup } from '../base/mod.ts';
 import type { Clock, Logger, Result } from '../base/mod.ts';
-import { Caretaker, RouteReconciler, SysctlPart } from '../dataplane/mod.ts';
+import type { BlockAccess } from '../cni/mod.ts';
+import { Caretaker, MasqueradePart, natTable, RouteReconciler, SysctlPart } from '../dataplane/mod.ts';
 import type { SysctlWish } from '../dataplane/mod.ts';
 import { openDatastore } from '../datastore/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
-import type { BridgeNetwork } from '../desired/mod.ts';
+import type { NatRules, PodNetwork } from '../desired/mod.ts';
 import { isLinkLocal } from '../net/mod.ts';
 import type { KernelEvent } from '../netlink/mod.ts';
 import { KernelError } from '../sys/mod.ts';
@@ -59,8 +60,11 @@ export class Agent {
   /** Made when the agent runs; what one kind needs is not loaded for the other. */
   networks: readonly AgentNetwork[] = [];
   private readonly kernel: NodeKernel;
+  readonly masquerade: MasqueradePart;
   private readonly sysctls: SysctlPart;
   private readonly sysctlWishes = new Map<NetworkKind, readonly SysctlWish[]>();
+  private readonly natWishes = new Map<NetworkKind, NatRules | 'absent'>();
+  private blockAccess: BlockAccess | undefined;
   private readonly openStore: (() => Promise<Datastore>) | undefined;
   private readonly wakeup = new Wakeup();
   /** The last look at the host, and whether something was told since. */
@@ -79,13 +83,16 @@ export class Agent {
     this.kernel = openNodeKernel(options.namespace);
     this.caretaker = new Caretaker({ log, clock: this.clock, refreshMs });
     this.sysctls = new SysctlPart(this.kernel.sysctls);
-    this.caretaker.add(this.sysctls);
+    this.masquerade = new MasqueradePart(() => this.kernel.nft());
+    for (const part of [this.sysctls, this.masquerade]) this.caretaker.add(part);
     this.routes = new RouteReconciler({
       ...{ kernel: this.kernel.routes, protocol: config.routeProtocol, log, clock: this.clock, refreshMs },
     });
     this.pods = createPodServer({
       ...{ config, log, clock: this.clock },
       network: () => this.podNetwork(),
+      // also without blocks: routed pods of yesterday keep their routes
+      routed: { routes: this.routes, blocks: () => this.blockAccess },
       onChange: () => {
         for (const network of this.networks) network.podsChanged();
       },
@@ -157,12 +164,32 @@ export class Agent {
           ...{ config, log, clock, kernel, caretaker, routes },
           changed: () => this.wakeup.notify(),
           pods: () => this.pods.pods(),
+          setPodMtu: (mtu) => this.setPodMtu(mtu),
+          offerBlocks: (access) => (this.blockAccess = access),
+          wantNat: (rules) => this.wantNat(kind, rules),
           wantSysctls: (wishes) => this.wantSysctls(kind, wishes),
         };
         if (kind === 'blocks') return new (await import('./blocks/mod.ts')).BlockNetwork(context);
         return new (await import('./subnets/network.ts')).SubnetNetwork(context);
       }),
     );
+  }
+
+  private setPodMtu(mtu: number): boolean {
+    if (this.pods.ready) this.pods.setMtu(mtu);
+    return this.pods.ready;
+  }
+
+  /** One table for all networks: between them addresses stay as they are. */
+  private wantNat(kind: NetworkKind, rules: NatRules | 'absent' | undefined): void {
+    if (rules === undefined || Bun.deepEquals(this.natWishes.get(kind), rules)) return;
+    this.natWishes.set(kind, rules);
+    if (this.natWishes.size < this.config.network.length) return;
+    const wanted = [...this.natWishes.values()].filter((wish) => wish !== 'absent');
+    const all = <K extends keyof NatRules>(field: K) => [...new Set(wanted.flatMap((wish) => [...wish[field]]))];
+    const merged = { sources: all('sources'), inside: all('inside'), hosts: all('hosts') } as NatRules;
+    this.masquerade.setDesired(wanted.length === 0 ? 'absent' : natTable(merged));
+    this.caretaker.notify();
   }
 
   private wantSysctls(kind: NetworkKind, wishes: readonly SysctlWish[]): void {
@@ -268,7 +295,7 @@ export class Agent {
   }
 
   /** The network that new pods are attached to, or why there is none yet. */
-  private podNetwork(): Result<BridgeNetwork, string> {
+  private podNetwork(): Result<PodNetwork, string> {
     return this.networks[0]?.podNetwork() ?? err('the agent is starting');
   }
 }

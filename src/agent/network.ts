@@ -5,9 +5,10 @@
  * cluster moves from one to the other.
  */
 import type { Clock, Logger, Result } from '../base/mod.ts';
+import type { BlockAccess } from '../cni/mod.ts';
 import type { Caretaker, RouteReconciler, SysctlWish } from '../dataplane/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
-import type { BridgeNetwork } from '../desired/mod.ts';
+import type { NatRules, PodNetwork } from '../desired/mod.ts';
 import type { Family } from '../net/mod.ts';
 import type { DatastoreStatus, NetworkSections, PodStatus, ProblemStatus, RouteStatusItem } from '../status/mod.ts';
 import type { AddressState } from './address.ts';
@@ -35,6 +36,12 @@ export interface NetworkContext {
   readonly changed: () => void;
   /** The pods attached to this node, of whatever network. */
   readonly pods: () => readonly PodStatus[];
+  /** Brings running pods to another MTU. False when that cannot be done yet. */
+  readonly setPodMtu: (mtu: number) => boolean;
+  /** Where routed pods get their addresses from now on. */
+  readonly offerBlocks: (access: BlockAccess) => void;
+  /** What is masqueraded for this network, together with the others'. Undefined: not known yet, nothing is touched. */
+  readonly wantNat: (rules: NatRules | 'absent' | undefined) => void;
   /** The kernel settings this network wants kept; together with those of the others. */
   readonly wantSysctls: (wishes: readonly SysctlWish[]) => void;
 }
@@ -73,7 +80,7 @@ export interface AgentNetwork {
   /** A pod came or went. */
   podsChanged(): void;
   /** The network pods are attached to, or why there is none yet. */
-  podNetwork(): Result<BridgeNetwork, string>;
+  podNetwork(): Result<PodNetwork, string>;
   report(): NetworkReport;
   /**
    * For the dry run: reads the datastore once and tells the writers what is wanted. Gives lines of what is planned outside

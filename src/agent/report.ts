@@ -40,6 +40,9 @@ export function reportOf(agent: Agent): AgentReport {
     reasons.push(...network.reasons);
     warnings.push(...network.warnings);
   }
+  for (const { chain } of agent.masquerade.forwardDrops()) {
+    warnings.push(`chain ${printable(chain)} drops what it does not know: pods’ packets may be among it`);
+  }
   for (const part of agent.caretaker.status()) {
     if (!part.inSync) reasons.push(`${part.name}: ${printable(part.problem, 500)}`);
   }

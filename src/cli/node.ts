@@ -81,10 +81,18 @@ function subnetRows({ network, lease, bridge }: NodeStatus): Row[] {
   ];
 }
 
-function blockRows({ bgp, blocks, pools }: NonNullable<NodeStatus['blocks']>): Row[] {
+function blockRows({ bgp, blocks, pools, tunnels }: NonNullable<NodeStatus['blocks']>): Row[] {
   return [
     ['network', `blocks of ${pools.map((pool) => pool.cidr).join(', ') || 'no pool yet'}`],
     ['blocks', blocks.join(', ') || 'none yet'],
+    ...tunnels.map(({ kind, device, form, address, inPlace, problem }): Row => {
+      const what =
+        `${device}${kind === 'ipip' ? ` (${form === 'bpf' ? 'BPF' : 'kernel'})` : ''} ${address ?? ''}`.trim();
+      const state = inPlace
+        ? ({ text: 'in place', style: 'green' } as const)
+        : { text: 'missing', style: 'red' as const };
+      return [`tunnel ${what}`, state, problem ?? ''];
+    }),
     ['bgp', bgp ? `AS ${bgp.as}, router id ${bgp.routerId}, port ${bgp.port}` : 'not started'],
     ...(bgp?.sessions ?? []).map((session): Row => {
       const state = { text: session.state, style: session.state === 'Established' ? 'green' : 'red' } as const;

@@ -115,10 +115,25 @@ export interface BgpSessionStatus {
   readonly reason?: string;
 }
 
+export interface TunnelStatus {
+  readonly kind: 'ipip' | 'vxlan' | 'vxlan6';
+  readonly device: string;
+  /** Whether a pool asks for it; one that is not needed any more goes when nobody uses it. */
+  readonly needed: boolean;
+  readonly inPlace: boolean;
+  /** The kernel's own device, or the form made of BPF programs. */
+  readonly form?: 'kernel' | 'bpf';
+  /** The address of this node's end. */
+  readonly address?: IpAddress;
+  /** Why it is not as it should be, or what its going waits for. */
+  readonly problem?: string;
+}
+
 export interface BlocksStatus {
   readonly pools: readonly { readonly name: string; readonly cidr: Prefix; readonly encapsulation: string }[];
   /** This node's own. */
   readonly blocks: readonly Prefix[];
+  readonly tunnels: readonly TunnelStatus[];
   /** Absent until the node's own resource and the first full list are there. */
   readonly bgp?: {
     readonly as: number;

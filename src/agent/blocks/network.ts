@@ -3,16 +3,17 @@
  * there; routes to the other nodes' blocks come and go by BGP, through the embedded speaker. Nothing that was put into the
  * kernel is swept before the datastore and every neighbour have told everything.
  */
-import { err, GodwitError, messageOf } from '../../base/mod.ts';
+import { err, GodwitError, messageOf, ok } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
-import { effectiveBgp } from '../../calc/mod.ts';
+import { effectiveBgp, keepRoutes, natRules, tunnelSettings } from '../../calc/mod.ts';
 import type { BgpResources, NodeBgp, Uplink } from '../../calc/mod.ts';
 import { TcpNetwork } from '../../bgp/speaker/mod.ts';
 import type { Network, SpeakerEvent } from '../../bgp/speaker/mod.ts';
 import type { ViewRoute } from '../../bgp/fib/mod.ts';
 import type { SysctlWish } from '../../dataplane/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
-import type { BridgeNetwork, Route } from '../../desired/mod.ts';
+import { openBlockAccess } from '../../cni/mod.ts';
+import type { NatRules, PodNetwork, Route } from '../../desired/mod.ts';
 import { encodeStored, resourceKey } from '../../model/mod.ts';
 import type { ResourceChange } from '../../model/mod.ts';
 import { BlockIpam, CONFIG_KEY, FollowedSettings } from '../../ipam/blocks/mod.ts';
@@ -29,6 +30,7 @@ import { Knowledge } from './knowledge.ts';
 import { NextHops } from './next-hops.ts';
 import { NodeResourceKeeper, saysSo, withFacts } from './node-resource.ts';
 import type { NodeFacts } from './node-resource.ts';
+import { Owners } from './owners.ts';
 import { reportOf } from './report.ts';
 import { localPrefOf } from './rules.ts';
 import { secretsIn } from './secrets.ts';
@@ -41,10 +43,14 @@ import { Tunnels } from './tunnels.ts';
 const BLACKHOLE = 'blackhole';
 /** The producer of routes to peers that are behind a gateway of their own. */
 const PEERS = 'peers';
+/** The producer of routes through VXLAN devices. */
+const VXLAN = 'vxlan';
 /** Felix's normal priority, which Calico nodes find in LOCAL_PREF. */
 const PRIORITY = 1024;
 /** How long neighbours that are not there, or have not told everything, keep what is stale, beyond the speaker's own wait. */
 const SWEEP_PATIENCE_MS = 30_000;
+/** After this, pods are attached although some neighbours are not there. */
+const POD_PATIENCE_MS = 5_000;
 /** Pods come in bunches: their addresses are looked at once, milliseconds. */
 const PODS_MS = 5;
 
@@ -65,12 +71,15 @@ export class BlockNetwork implements AgentNetwork {
   routedOnce = false;
   private readonly nextHops: NextHops;
   private readonly departed: Departed;
+  private readonly owners: Owners;
   private readonly secret: ReturnType<typeof secretsIn>;
   /** Resources that sessions are made from were changed. */
   private bgpChanged = true;
   /** What tunnels are made from was changed. */
   private tunnelsChanged = true;
   private uplinks: Readonly<Partial<Record<Family, Uplink>>> = {};
+  private vxlanRoutes: readonly Route[] = [];
+  private mtuDone: number | undefined;
   private podsLook: Disposable | undefined;
   private patience: Disposable | undefined;
 
@@ -97,7 +106,8 @@ export class BlockNetwork implements AgentNetwork {
       },
       onComplete: () => this.lookRouted(),
     });
-    for (const producer of [BLACKHOLE, PEERS]) routes.expect(producer);
+    this.owners = new Owners(() => this.handVxlanRoutes());
+    for (const producer of [BLACKHOLE, PEERS, VXLAN]) routes.expect(producer);
     const bgpChanged = () => {
       this.bgpChanged = true;
       context.changed();
@@ -107,7 +117,7 @@ export class BlockNetwork implements AgentNetwork {
       ...{ clock, changed: bgpChanged, extra: () => reachableBy(this.plan) },
     });
     this.tunnels = new Tunnels({
-      ...{ node: config.node, resources: this.knowledge.resources, log, writers: noTunnels },
+      ...{ node: config.node, resources: this.knowledge.resources, log, clock, kernel, caretaker: context.caretaker },
       changed: () => {
         this.tunnelsChanged = true;
         context.changed();
@@ -136,19 +146,22 @@ export class BlockNetwork implements AgentNetwork {
     return families.size === 1 && families.has(6) ? [6] : families.has(6) ? [4, 6] : [4];
   }
 
-  ownsLink(): boolean {
-    return false;
+  ownsLink(name: string): boolean {
+    return this.tunnels.ownsLink(name);
   }
 
   async run(store: Datastore, signal: AbortSignal): Promise<void> {
     using _nextHops = this.nextHops.follow();
     using settings = new FollowedSettings(this.knowledge.resources, this.context.clock);
-    const { node } = this.context.config;
-    const ipam = new BlockIpam({ store, node, settings, clock: this.context.clock, log: this.context.log });
+    const { clock, log, config } = this.context;
+    const { node } = config;
+    const ipam = new BlockIpam({ store, node, settings, clock, log });
+    this.context.offerBlocks(openBlockAccess({ ipam, store, node, clock, log }));
     await Promise.all([
       this.knowledge.run(store, signal),
       settings.run(store.follow(CONFIG_KEY, signal)),
       this.nodeResource.run(store, signal),
+      this.owners.run(store, signal),
       this.tunnels.run(ipam, signal),
       this.speaker.run(signal),
       this.reflectors.run(store, signal),
@@ -206,6 +219,7 @@ export class BlockNetwork implements AgentNetwork {
     this.context.wantSysctls(sysctlsFor(families));
     if (!this.knowledge.complete) return;
     if (!view.missingAddress) this.replanTunnels(view);
+    this.settleMtu();
     const facts = this.factsOf(view, families);
     if (facts && !view.missingAddress) this.nodeResource.setFacts(facts);
     // a plan that is not known yet must not be taken for a mesh
@@ -225,7 +239,42 @@ export class BlockNetwork implements AgentNetwork {
     this.uplinks = uplinks;
     const encapsulation = this.tunnels.replan(uplinks);
     this.fib.setRouteMaker((destination, paths) => encapsulation.bgpRoute(destination, paths));
+    this.context.wantNat(this.natRules());
+    if (encapsulation.needed.has('vxlan') || encapsulation.needed.has('vxlan6')) this.owners.want();
+    this.handVxlanRoutes();
     this.context.caretaker.notify();
+  }
+
+  /** VXLAN does not go by BGP: who owns what is read from the datastore. */
+  private handVxlanRoutes(): void {
+    const { encapsulation } = this.tunnels;
+    const { routes } = this.context;
+    if (!encapsulation || (this.owners.wanted && !this.owners.complete)) return;
+    const { owned } = this.owners;
+    const wanted = encapsulation.vxlanRoutes(owned.owned(), (block) => owned.borrowed(block));
+    this.vxlanRoutes = keepRoutes(this.vxlanRoutes, wanted);
+    routes.setDesired(VXLAN, this.vxlanRoutes);
+    routes.markInSync(VXLAN);
+  }
+
+  private natRules(): NatRules | 'absent' {
+    const { config } = this.context;
+    if (!config.ipMasq) return 'absent';
+    const { resources } = this.knowledge;
+    const settings = tunnelSettings(config.node, resources.list('FelixConfiguration'));
+    const pools = [...resources.list('IPPool')].map(({ spec }) => spec);
+    return natRules({ pools, nodes: resources.list('Node'), settings });
+  }
+
+  /** The MTU of pods; those that run are brought to it. */
+  private settleMtu(): void {
+    const mtu = this.podMtu();
+    if (mtu !== undefined && mtu !== this.mtuDone && this.context.setPodMtu(mtu)) this.mtuDone = mtu;
+  }
+
+  private podMtu(): number | undefined {
+    const { mtu } = this.context.config;
+    return mtu === 'auto' ? this.tunnels.encapsulation?.podMtu() : mtu;
   }
 
   private replanBgp(): void {
@@ -314,8 +363,23 @@ export class BlockNetwork implements AgentNetwork {
     this.context.changed();
   }
 
-  podNetwork(): Result<BridgeNetwork, string> {
-    return err('pods are not attached to blocks yet');
+  podNetwork(): Result<PodNetwork, string> {
+    const mtu = this.podMtu();
+    const { reasons } = this.report();
+    if (mtu === undefined || !this.speaker.speaker) return err(reasons[0] ?? 'the node is being set up');
+    const missing = this.tunnels.status().find(({ needed, inPlace }) => needed && !inPlace);
+    if (missing) return err(`tunnel ${missing.device}: ${missing.problem ?? 'not in place yet'}`);
+    if (!this.routedOnce && !this.mayStart()) return err(reasons[0] ?? 'the neighbours have not told everything yet');
+    return ok({ mtu, families: this.families() });
+  }
+
+  /** Neighbours that are not there do not hold up pods for long. */
+  private mayStart(): boolean {
+    const { speaker } = this.speaker;
+    if (!speaker || this.context.clock.wallNow() - speaker.startedAt < POD_PATIENCE_MS) return false;
+    return [...speaker.peers.values()].every(
+      ({ session }) => session?.active !== true || session.families.every((family) => session.finished.has(family)),
+    );
   }
 
   report(): NetworkReport {
@@ -332,6 +396,7 @@ export class BlockNetwork implements AgentNetwork {
     }
     const lines: string[] = [];
     this.context.wantSysctls(sysctlsFor(this.families()));
+    this.replanTunnels(view);
     const facts = this.factsOf(view, this.families());
     if (!facts) return ['# node: no address: neither its resource nor a session would be made'];
     const { self, resources } = this.knowledge;
@@ -391,7 +456,3 @@ function reachableBy(plan: SpeakerPlan | undefined): ViewRoute[] {
     via === undefined ? [] : [{ destination: hostPrefix(neighbor), metric: 0, hops: [{ via, device: '' }] }],
   );
 }
-
-/** Until there are devices. */
-const noWriter = { setDesired: () => {}, state: () => ({ inPlace: false, waiting: undefined }) };
-const noTunnels = { ipip: noWriter, vxlan: { 4: noWriter, 6: noWriter } };

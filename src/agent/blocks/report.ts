@@ -47,7 +47,7 @@ export function reportOf(network: BlockNetwork): NetworkReport {
 }
 
 function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[]) {
-  const { knowledge, nodeResource, plan, speaker } = network;
+  const { knowledge, nodeResource, plan, speaker, tunnels } = network;
   const reasons: string[] = [];
   const warnings: string[] = [];
   if (!knowledge.complete) reasons.push(`datastore: ${knowledge.stale ?? 'the first list is not complete'}`);
@@ -64,12 +64,20 @@ function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[]) {
     } else if (!session.endOfRib) reasons.push(`session ${session.name}: it has not told everything yet`);
     else if (!session.inStep) reasons.push(`session ${session.name}: it has not been told everything yet`);
   }
+  for (const { device, needed, inPlace, problem } of tunnels.status()) {
+    if (!needed) continue;
+    if (!inPlace) reasons.push(`tunnel ${device}: ${problem ?? 'not in place yet'}`);
+    else if (problem !== undefined) warnings.push(`tunnel ${device}: ${printable(problem, 500)}`);
+  }
   for (const problem of plan?.problems ?? []) warnings.push(`bgp: ${printable(problem, 500)}`);
   for (const { key, reason } of knowledge.oddities()) warnings.push(`key ${key}: ${reason}`);
   return { reasons, warnings };
 }
 
-function blocksStatus({ knowledge, bgp, speaker }: BlockNetwork, sessions: readonly BgpSessionStatus[]): BlocksStatus {
+function blocksStatus(
+  { knowledge, bgp, speaker, tunnels }: BlockNetwork,
+  sessions: readonly BgpSessionStatus[],
+): BlocksStatus {
   const pools = [...knowledge.resources.list('IPPool')].map(({ name, spec }) => {
     const { ipipMode, vxlanMode } = spec;
     const encapsulation =
@@ -80,6 +88,7 @@ function blocksStatus({ knowledge, bgp, speaker }: BlockNetwork, sessions: reado
   return {
     pools: pools.sort((a, b) => (a.name < b.name ? -1 : 1)),
     blocks: knowledge.blocks(),
+    tunnels: tunnels.status(),
     ...(bgp &&
       running && {
         bgp: {

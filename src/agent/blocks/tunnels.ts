@@ -3,25 +3,17 @@
  * told of them. The decisions are calc's (`Encapsulation`); here they meet IPAM, the kernel and the Node resource.
  */
 import { Backoff, sleep, Wakeup } from '../../base/mod.ts';
-import type { Logger } from '../../base/mod.ts';
-import { Encapsulation, tunnelKinds, tunnelSettings } from '../../calc/mod.ts';
+import type { Clock, Logger } from '../../base/mod.ts';
+import { Encapsulation, IPIP_DEVICE, tunnelKinds, tunnelSettings, VXLAN_DEVICE, vxlanKind } from '../../calc/mod.ts';
 import type { TunnelKind, Uplink } from '../../calc/mod.ts';
-import type { IpipTunnel, VxlanTunnel } from '../../desired/mod.ts';
+import { IpipPart, PathMtus, VxlanPart } from '../../dataplane/mod.ts';
+import type { Caretaker, IpipForm } from '../../dataplane/mod.ts';
 import { ensureTunnelAddress, releaseTunnelAddress } from '../../ipam/blocks/mod.ts';
 import type { BlockIpam } from '../../ipam/blocks/mod.ts';
 import type { ResourceStore } from '../../model/mod.ts';
 import type { Family, IpAddress } from '../../net/mod.ts';
-
-/** A writer of one tunnel device; undefined: nothing is known yet, and nothing is touched. */
-interface TunnelWriter<T> {
-  setDesired(want: T | 'absent' | undefined): void;
-  state(): { readonly inPlace: boolean; readonly waiting: string | undefined };
-}
-
-export interface TunnelWriters {
-  readonly ipip: TunnelWriter<IpipTunnel>;
-  readonly vxlan: Readonly<Record<Family, TunnelWriter<VxlanTunnel>>>;
-}
+import type { TunnelStatus } from '../../status/mod.ts';
+import type { NodeKernel } from '../kernel.ts';
 
 /** In IPAM's words. */
 const inIpam = {
@@ -39,7 +31,11 @@ export class Tunnels {
   readonly problems = new Map<TunnelKind, string>();
   private readonly node: string;
   private readonly resources: ResourceStore;
-  private readonly writers: TunnelWriters;
+  private readonly ipip: IpipPart;
+  private readonly vxlan: Readonly<Record<Family, VxlanPart>>;
+  private readonly pathMtus: PathMtus;
+  private readonly kernel: NodeKernel;
+  private readonly caretaker: Caretaker;
   private readonly log: Logger;
   private readonly changed: () => void;
   private readonly wakeup = new Wakeup();
@@ -50,16 +46,25 @@ export class Tunnels {
   constructor(options: {
     readonly node: string;
     readonly resources: ResourceStore;
-    readonly writers: TunnelWriters;
+    readonly kernel: NodeKernel;
+    readonly caretaker: Caretaker;
+    readonly clock: Clock;
     readonly log: Logger;
-    /** An address came: plan anew. */
+    /** An address came, a device is in place, a path takes less than was thought: plan anew. */
     readonly changed: () => void;
   }) {
     this.node = options.node;
     this.resources = options.resources;
-    this.writers = options.writers;
+    this.kernel = options.kernel;
+    this.caretaker = options.caretaker;
     this.log = options.log;
     this.changed = options.changed;
+    const { kernel, clock } = options;
+    this.ipip = new IpipPart(kernel, { clock }, IPIP_DEVICE);
+    const vxlan = (family: Family) => new VxlanPart(kernel, VXLAN_DEVICE[family], { clock });
+    this.vxlan = { 4: vxlan(4), 6: vxlan(6) };
+    this.pathMtus = new PathMtus({ clock, changed: () => this.changed() });
+    for (const part of [this.ipip, this.vxlan[4], this.vxlan[6]]) options.caretaker.add(part);
   }
 
   /** The ends' addresses: those IPAM gave; before it was asked, those of this node's resource. */
@@ -81,27 +86,57 @@ export class Tunnels {
     return new Set(tunnelKinds.filter((kind) => this.writerOf(kind).state().inPlace));
   }
 
-  /** The tunnels as they should be from now on, told to their writers. True when a device should be other than before. */
+  /** Whether these are the names of this node's tunnels. */
+  ownsLink(name: string): boolean {
+    return name === IPIP_DEVICE || Object.values(VXLAN_DEVICE).includes(name);
+  }
+
+  status(): TunnelStatus[] {
+    return tunnelKinds.flatMap((kind): TunnelStatus[] => {
+      const needed = this.encapsulation?.needed.has(kind) === true;
+      const { inPlace, waiting } = this.writerOf(kind).state();
+      if (!needed && !inPlace) return [];
+      const address = this.addresses[kind];
+      const problem = this.problems.get(kind) ?? waiting;
+      const form: IpipForm | undefined = kind === 'ipip' ? this.ipip.form() : 'kernel';
+      return [
+        {
+          ...{ kind, device: kind === 'ipip' ? IPIP_DEVICE : VXLAN_DEVICE[inIpam[kind].family], needed, inPlace },
+          ...(form !== undefined && { form }),
+          ...(address !== undefined && { address }),
+          ...(problem !== undefined && { problem }),
+        },
+      ];
+    });
+  }
+
+  /** The tunnels as they should be from now on, told to their writers. */
   replan(uplinks: Readonly<Partial<Record<Family, Uplink>>>): Encapsulation {
-    const { node, resources, writers } = this;
+    const { node, resources } = this;
     const encapsulation = new Encapsulation({
       node,
       pools: [...resources.list('IPPool')].map(({ spec }) => spec),
       nodes: resources.list('Node'),
       settings: tunnelSettings(node, resources.list('FelixConfiguration')),
-      ...{ uplinks, addresses: this.addresses, inPlace: this.inPlace },
+      ...{ uplinks, addresses: this.addresses, inPlace: this.inPlace, pathMtus: this.pathMtus.values() },
     });
     this.encapsulation = encapsulation;
     const { needed } = encapsulation;
-    writers.ipip.setDesired(encapsulation.ipip() ?? (needed.has('ipip') ? undefined : 'absent'));
-    writers.vxlan[4].setDesired(encapsulation.vxlan(4) ?? (needed.has('vxlan') ? undefined : 'absent'));
-    writers.vxlan[6].setDesired(encapsulation.vxlan(6) ?? (needed.has('vxlan6') ? undefined : 'absent'));
+    const ipip = encapsulation.ipip();
+    this.ipip.setDesired(ipip ?? (needed.has('ipip') ? undefined : 'absent'));
+    this.pathMtus.setTunnel(ipip);
+    for (const family of [4, 6] as const)
+      this.vxlan[family].setDesired(
+        encapsulation.vxlan(family) ?? (needed.has(vxlanKind(family)) ? undefined : 'absent'),
+      );
     if (tunnelKinds.some((kind) => this.due(kind) !== undefined)) this.wakeup.notify();
     return encapsulation;
   }
 
   /** Asks IPAM for the ends' addresses, and gives back those that nobody needs, until aborted. */
   async run(ipam: BlockIpam, signal: AbortSignal): Promise<void> {
+    using _sizes = this.kernel.inside(() => this.pathMtus.watch());
+    using _passes = this.watchDevices();
     const backoff = new Backoff(200, 30_000);
     while (!signal.aborted) {
       let failed = false;
@@ -114,6 +149,17 @@ export class Tunnels {
         await this.wakeup.wait(signal);
       } else await sleep(backoff.next(), signal);
     }
+  }
+
+  /** Others are told of a tunnel when its device is there, and its address is given back when it is gone. */
+  private watchDevices(): Disposable {
+    let before = '';
+    return this.caretaker.onPass(() => {
+      const now = [...this.inPlace].join();
+      if (now === before) return;
+      before = now;
+      this.changed();
+    });
   }
 
   /** The pools to ask for an address of; empty to give it back, undefined when there is nothing to do. */
@@ -150,7 +196,7 @@ export class Tunnels {
     return true;
   }
 
-  private writerOf(kind: TunnelKind): TunnelWriter<IpipTunnel> | TunnelWriter<VxlanTunnel> {
-    return kind === 'ipip' ? this.writers.ipip : this.writers.vxlan[inIpam[kind].family];
+  private writerOf(kind: TunnelKind): IpipPart | VxlanPart {
+    return kind === 'ipip' ? this.ipip : this.vxlan[inIpam[kind].family];
   }
 }

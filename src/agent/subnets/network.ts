@@ -7,7 +7,7 @@ import { err, GodwitError, ok, printable } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
 import { LeaseTable } from '../../calc/mod.ts';
 import type { RouteChanges } from '../../calc/mod.ts';
-import { BridgePart, MasqueradePart } from '../../dataplane/mod.ts';
+import { BridgePart } from '../../dataplane/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
 import type { BridgeNetwork } from '../../desired/mod.ts';
 import { followNetwork, isOwn, readSubnetEnv, subnetList } from '../../ipam/mod.ts';
@@ -31,7 +31,6 @@ export class SubnetNetwork implements AgentNetwork {
   readonly context: NetworkContext;
   readonly ownership = new Ownership();
   readonly table = new LeaseTable();
-  readonly masquerade: MasqueradePart;
   leases: LeaseKeeper | undefined;
   plan: NodePlan | undefined;
   view: NodeView | undefined;
@@ -46,9 +45,8 @@ export class SubnetNetwork implements AgentNetwork {
     this.context = context;
     const { kernel, caretaker, config } = context;
     this.bridge = new BridgePart(kernel.netlink);
-    this.masquerade = new MasqueradePart(() => kernel.nft());
     this.subnetFile = new SubnetFilePart(config.subnetFile);
-    for (const part of [this.bridge, this.masquerade, this.subnetFile]) caretaker.add(part);
+    for (const part of [this.bridge, this.subnetFile]) caretaker.add(part);
     context.routes.expect(LEASES);
   }
 
@@ -138,7 +136,7 @@ export class SubnetNetwork implements AgentNetwork {
     const changed = !Bun.deepEquals(partsOf(this.plan), partsOf(plan));
     this.plan = plan;
     this.bridge.setDesired(plan.bridge);
-    this.masquerade.setDesired(plan.masquerade);
+    context.wantNat(plan.masquerade);
     this.subnetFile.setDesired(plan.subnetEnv);
     context.wantSysctls(plan.sysctls);
     if (changed) context.caretaker.invalidate();

@@ -3,14 +3,13 @@
  * depend on. Pure: the agent hands the parts of the plan to their writers, the dry run prints what they would do with it.
  */
 import type { LeaseView } from '../../calc/mod.ts';
-import { forwardingSysctls, masqueradeTable } from '../../dataplane/mod.ts';
+import { forwardingSysctls } from '../../dataplane/mod.ts';
 import type { SysctlWish } from '../../dataplane/mod.ts';
-import type { BridgeNetwork, PodSubnet } from '../../desired/mod.ts';
+import type { BridgeNetwork, NatRules, PodSubnet } from '../../desired/mod.ts';
 import { subnetList } from '../../ipam/mod.ts';
 import type { NetworkConfig, SubnetEnv, SubnetLease } from '../../ipam/mod.ts';
 import { nthAddress, prefixContains } from '../../net/mod.ts';
 import type { Prefix } from '../../net/mod.ts';
-import type { Table } from '../../nft/mod.ts';
 import { connectedPrefixes } from '../connected.ts';
 import type { HostSnapshot, NodeAddress } from '../detect.ts';
 import { leaseName } from './ownership.ts';
@@ -39,7 +38,7 @@ export interface NodePlan {
   readonly bridge: BridgeNetwork | undefined;
   readonly sysctls: readonly SysctlWish[];
   /** Undefined: not known yet. */
-  readonly masquerade: Table | 'absent' | undefined;
+  readonly masquerade: NatRules | 'absent' | undefined;
   readonly subnetEnv: SubnetEnv | undefined;
 }
 
@@ -66,7 +65,7 @@ export function planNode(inputs: PlanInputs): NodePlan {
     },
     bridge: bridgeNetwork(inputs, networks, ownSubnets),
     sysctls: network ? forwardingSysctls({ ipv4: network.ipv4 !== undefined, ipv6, bridge, uplinks }) : [],
-    masquerade: inputs.ipMasq ? network && masqueradeTable(networks) : 'absent',
+    masquerade: inputs.ipMasq ? network && { sources: networks, inside: networks, hosts: [] } : 'absent',
     subnetEnv: subnetEnv(inputs),
   };
 }

@@ -78,9 +78,6 @@ function judge(network: SubnetNetwork, pods: readonly PodStatus[]) {
   if (typeof backend === 'string' && backend !== BACKEND) {
     warnings.push(`network: its backend is ${printable(backend, 32)}, this node routes ${BACKEND}`);
   }
-  for (const { chain } of network.masquerade.forwardDrops()) {
-    warnings.push(`chain ${printable(chain)} drops what it does not know: pods’ packets may be among it`);
-  }
   return { reasons, warnings };
 }
 
