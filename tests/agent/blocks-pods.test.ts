@@ -189,7 +189,7 @@ describe.skipIf(!here)('pods in blocks', () => {
     const added = await runPlugin('ADD', { container: 'guest', netns: cluster.spaces.path('guest'), args, config });
     expect(added).toMatchObject({ status: 0 });
     pods.set('guest', { address: borrowed, number: 1 });
-    await until('node 2 knows', () => routeTo(2, 'guest').includes('via 10.168.0.1'));
+    await until('node 2 knows', () => cluster.node(2).run('ip', 'route', 'show', borrowed).includes('via 10.168.0.1'));
     await until('it answers', () => pings('b', 'guest'));
   });
 

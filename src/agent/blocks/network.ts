@@ -5,7 +5,7 @@
  */
 import { err, GodwitError, messageOf, ok } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
-import { effectiveBgp, keepRoutes, natRules, tunnelSettings } from '../../calc/mod.ts';
+import { effectiveBgp, natRules, tunnelSettings } from '../../calc/mod.ts';
 import type { BgpResources, NodeBgp, Uplink } from '../../calc/mod.ts';
 import { TcpNetwork } from '../../bgp/speaker/mod.ts';
 import type { Network, SpeakerEvent } from '../../bgp/speaker/mod.ts';
@@ -455,4 +455,13 @@ function reachableBy(plan: SpeakerPlan | undefined): ViewRoute[] {
     // which device leads to the gateway is for the resolver to find
     via === undefined ? [] : [{ destination: hostPrefix(neighbor), metric: 0, hops: [{ via, device: '' }] }],
   );
+}
+
+/** `after`, with the very objects of `before` where nothing changed: what takes them sees at once what to look at. */
+function keepRoutes(before: readonly Route[], after: readonly Route[]): Route[] {
+  const old = new Map(before.map((route) => [route.destination, route]));
+  return after.map((route) => {
+    const same = old.get(route.destination);
+    return same && Bun.deepEquals(same, route) ? same : route;
+  });
 }
