@@ -1,5 +1,6 @@
 import { expect, test } from 'bun:test';
-import { ip, prefix } from '../net/mod.ts';
+import { ip, parseMac, prefix } from '../net/mod.ts';
+import type { VxlanPeer } from '../desired/mod.ts';
 import { LeaseTable } from './lease-table.ts';
 import { leaseRoutes } from './leases.ts';
 import type { LeaseFact, LeaseView } from './leases.ts';
@@ -18,12 +19,26 @@ const views: LeaseView[] = [
   { ...view, ownLease: undefined, ownSubnets: [] },
   { ...view, connected: [{ prefix: prefix('10.168.0.0/25'), device: 'eth1' }] },
   { ...view, networks: [prefix('10.244.0.0/17')] },
+  {
+    ...view,
+    backendType: 'vxlan',
+    vxlan: { vni: 1, device: { 4: 'flannel.1', 6: 'flannel-v6.1' }, directRouting: false },
+  },
+  {
+    ...view,
+    backendType: 'vxlan',
+    vxlan: { vni: 1, device: { 4: 'flannel.1', 6: 'flannel-v6.1' }, directRouting: true },
+  },
 ];
+const vtep = { vni: 1, mac: parseMac('c6:d2:32:6f:8f:44')! };
 
 const lease = (name: string, backendType: string, ...subnets: readonly [string, string | undefined][]): LeaseFact => ({
   ...{ name, backendType },
   subnets: subnets.map(([subnet, publicIp]) => {
-    return { subnet: prefix(subnet), publicIp: publicIp === undefined ? undefined : ip(publicIp) };
+    return {
+      ...{ subnet: prefix(subnet), publicIp: publicIp === undefined ? undefined : ip(publicIp) },
+      vtep: backendType === 'vxlan' ? vtep : undefined,
+    };
   }),
 });
 
@@ -33,12 +48,12 @@ const sorted = (routes: Iterable<{ destination: string }>) =>
 test('a change tells the routes it made and unmade, and nothing for what is as it was', () => {
   const table = new LeaseTable();
   const first = lease('b', 'host-gw', ['10.244.1.0/24', '10.168.0.3']);
-  expect(table.set(first)).toEqual({ wanted: [], unwanted: [] });
+  expect(table.set(first)).toEqual({ wanted: [], unwanted: [], peers: false });
   expect(table.problems).toEqual([]);
   table.setView(view);
   const [route] = table.routes;
   expect(route).toMatchObject({ destination: '10.244.1.0/24', nextHops: [{ via: '10.168.0.3', device: 'eth0' }] });
-  expect(table.set({ ...first })).toEqual({ wanted: [], unwanted: [] });
+  expect(table.set({ ...first })).toEqual({ wanted: [], unwanted: [], peers: false });
   // a claim that comes first takes the subnet over; when it goes, the other has it again
   const taken = table.set(lease('a', 'host-gw', ['10.244.1.0/24', '10.168.0.4']));
   expect(taken).toMatchObject({ wanted: [{ nextHops: [{ via: '10.168.0.4' }] }], unwanted: [] });
@@ -52,7 +67,7 @@ test('a change tells the routes it made and unmade, and nothing for what is as i
     unwanted: [{ destination: '10.244.1.0/24' }],
   });
   expect(table.delete('b')).toMatchObject({ wanted: [], unwanted: [{ destination: '10.244.2.0/24' }] });
-  expect(table.delete('b')).toEqual({ wanted: [], unwanted: [] });
+  expect(table.delete('b')).toEqual({ wanted: [], unwanted: [], peers: false });
   expect([...table.routes]).toEqual([]);
 });
 
@@ -68,6 +83,8 @@ test('whatever comes in whatever order, it holds what a calculation from nothing
   const facts = new Map<string, LeaseFact>();
   const followed = new Map<string, unknown>();
   let current = views[0]!;
+  const byGateway = (peers: readonly VxlanPeer[]) =>
+    peers.toSorted((a, b) => (a.gateway + a.node < b.gateway + b.node ? -1 : 1));
   table.setView(current);
   for (let step = 0; step < 3_000; step++) {
     const name = ['10.244.0.0-24', 'a', 'b', 'c', 'd'][below(5)]!;
@@ -86,13 +103,16 @@ test('whatever comes in whatever order, it holds what a calculation from nothing
       );
       if (kind < 6) facts.delete(name);
       else facts.set(name, fact);
-      const { wanted, unwanted } = kind < 6 ? table.delete(name) : table.set(fact);
+      const before = byGateway(table.peers);
+      const { wanted, unwanted, peers } = kind < 6 ? table.delete(name) : table.set(fact);
+      expect(peers).toBe(!Bun.deepEquals(byGateway(table.peers), before));
       for (const route of unwanted) expect(followed.delete(route.destination)).toBe(true);
       for (const route of wanted) followed.set(route.destination, route);
     }
     const expected = leaseRoutes([...facts.values()], current);
     expect(sorted(table.routes)).toEqual(sorted(expected.routes));
     expect(sorted(followed.values() as Iterable<{ destination: string }>)).toEqual(sorted(expected.routes));
+    expect(byGateway(table.peers)).toEqual(byGateway(expected.peers));
     expect(table.problems).toEqual(expected.problems);
   }
 });

@@ -3,7 +3,7 @@
  * with those that claim the same subnet. Whatever changes about this node itself judges all of them anew. Problems are
  * asked for by people, so they are worked out when they are read.
  */
-import type { Route } from '../desired/mod.ts';
+import type { Route, VxlanPeer } from '../desired/mod.ts';
 import type { Prefix } from '../net/mod.ts';
 import { ClaimCheck, inTableOrder, keepRoute, leaseRoutes } from './leases.ts';
 import type { LeaseFact, LeaseProblem, LeaseView } from './leases.ts';
@@ -13,15 +13,18 @@ export interface RouteChanges {
   /** New, or other than before. */
   readonly wanted: readonly Route[];
   readonly unwanted: readonly Route[];
+  /** Whether the other ends of the VXLAN are others than before. */
+  readonly peers: boolean;
 }
 
-const NO_CHANGES: RouteChanges = { wanted: [], unwanted: [] };
+const NO_CHANGES: RouteChanges = { wanted: [], unwanted: [], peers: false };
 
 export class LeaseTable {
   private readonly facts = new Map<string, LeaseFact>();
   /** Names of the leases that claim a subnet. */
   private readonly claims = new Map<Prefix, Set<string>>();
   private readonly current = new Map<Prefix, Route>();
+  private readonly peers_ = new Map<Prefix, VxlanPeer>();
   private view: LeaseView | undefined;
   private check: ClaimCheck | undefined;
   private problems_: readonly LeaseProblem[] | undefined;
@@ -29,6 +32,11 @@ export class LeaseTable {
   /** In no particular order. Where nothing changed it holds the very objects it held before. */
   get routes(): Iterable<Route> {
     return this.current.values();
+  }
+
+  /** The nodes that routes go to through a VXLAN. */
+  get peers(): readonly VxlanPeer[] {
+    return [...this.peers_.values()];
   }
 
   /** For people: in the order of a route table. */
@@ -83,14 +91,16 @@ export class LeaseTable {
     this.problems_ = undefined;
     const wanted: Route[] = [];
     const unwanted: Route[] = [];
+    let peers = false;
     for (const subnet of subnets) {
-      const before = this.current.get(subnet);
+      const [before, peer] = [this.current.get(subnet), this.peers_.get(subnet)];
       const after = this.settle(subnet);
+      peers ||= !Bun.deepEquals(peer, this.peers_.get(subnet));
       if (after === before) continue;
       if (after) wanted.push(after);
       else if (before) unwanted.push(before);
     }
-    return { wanted, unwanted };
+    return { wanted, unwanted, peers };
   }
 
   /** Finds the lease that has the subnet: the first by name whose claim is good. */
@@ -102,14 +112,17 @@ export class LeaseTable {
     const before = this.current.get(subnet);
     for (const name of names.size > 1 ? [...names].sort() : names) {
       if (name === view.ownLease) continue;
-      const publicIp = this.facts.get(name)?.subnets.find((s) => s.subnet === subnet)?.publicIp;
-      const outcome = check.settle(subnet, publicIp);
-      if ('kind' in outcome) continue;
+      const fact = this.facts.get(name)?.subnets.find((s) => s.subnet === subnet);
+      const outcome = fact && check.settle(fact);
+      if (!outcome || 'kind' in outcome) continue;
+      if (outcome.peer) this.peers_.set(subnet, outcome.peer);
+      else this.peers_.delete(subnet);
       const route = keepRoute(before, outcome.route);
       this.current.set(subnet, route);
       return route;
     }
     this.current.delete(subnet);
+    this.peers_.delete(subnet);
     return undefined;
   }
 }

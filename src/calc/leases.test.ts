@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test';
-import { ip, prefix } from '../net/mod.ts';
+import { ip, parseMac, prefix } from '../net/mod.ts';
 import { leaseRoutes } from './leases.ts';
-import type { LeaseFact, LeaseView } from './leases.ts';
+import type { LeaseFact, LeaseView, SubnetFact } from './leases.ts';
 
 const lease = (subnet: string, publicIp: string | undefined, backendType = 'host-gw'): LeaseFact => ({
   name: subnet.replace('/', '-'),
@@ -122,6 +122,50 @@ describe('leaseRoutes', () => {
     expect(told([lease('10.244.1.0/24', '10.168.0.3', 'vxlan')])).toEqual({
       routes: ['10.244.1.0/24 via 10.168.0.3 dev eth0'],
       problems: ['backend 10.244.1.0/24 true'],
+    });
+  });
+
+  describe('VXLAN', () => {
+    const vtep = { vni: 1, mac: parseMac('c6:d2:32:6f:8f:44')! };
+    const end = (subnet: string, publicIp: string, own: SubnetFact['vtep'] = vtep): LeaseFact => ({
+      ...{ name: subnet.replace('/', '-'), backendType: 'vxlan' },
+      subnets: [{ subnet: prefix(subnet), publicIp: ip(publicIp), vtep: own }],
+    });
+    const network = (directRouting = false): Partial<LeaseView> => ({
+      backendType: 'vxlan',
+      vxlan: { vni: 1, device: { 4: 'flannel.1', 6: 'flannel-v6.1' }, directRouting },
+    });
+    const near = end('10.244.1.0/24', '10.168.0.3');
+    const far = end('10.244.2.0/24', '192.168.9.13');
+
+    test('through the tunnel, with a peer each', () => {
+      const { routes, peers, problems } = leaseRoutes([near, far], { ...view, ...network() });
+      expect(routes.map((route) => route.nextHops)).toEqual([
+        [{ via: ip('10.244.1.0'), device: 'flannel.1', onlink: true }],
+        [{ via: ip('10.244.2.0'), device: 'flannel.1', onlink: true }],
+      ]);
+      expect(peers).toEqual([
+        { node: ip('10.168.0.3'), gateway: ip('10.244.1.0'), mac: vtep.mac },
+        { node: ip('192.168.9.13'), gateway: ip('10.244.2.0'), mac: vtep.mac },
+      ]);
+      expect(problems).toEqual([]);
+    });
+
+    test('DirectRouting: nodes on a connected subnet without it', () => {
+      expect(told([near, far], network(true)).routes).toEqual([
+        '10.244.1.0/24 via 10.168.0.3 dev eth0',
+        '10.244.2.0/24 via 10.244.2.0 dev flannel.1',
+      ]);
+      expect(leaseRoutes([near, far], { ...view, ...network(true) }).peers.length).toBe(1);
+    });
+
+    test('nodes of host-gw, of another VXLAN, or without an end: directly, where that is possible', () => {
+      const others = [lease('10.244.1.0/24', '10.168.0.3'), end('10.244.2.0/24', '10.168.0.4', { ...vtep, vni: 7 })];
+      const without = { ...far, subnets: [{ subnet: prefix('10.244.3.0/24'), publicIp: ip('192.168.9.13') }] };
+      expect(told([...others, without], network())).toEqual({
+        routes: ['10.244.1.0/24 via 10.168.0.3 dev eth0', '10.244.2.0/24 via 10.168.0.4 dev eth0'],
+        problems: ['backend 10.244.1.0/24 true', 'no-vtep 10.244.3.0/24 false'],
+      });
     });
   });
 });

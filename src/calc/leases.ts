@@ -1,5 +1,6 @@
 /**
- * Ownership to routes, host-gw: every other node's lease becomes a route to its subnet by way of its public address. Pure.
+ * Ownership to routes: every other node's lease becomes a route to its subnet, by way of its public address (host-gw) or
+ * through a VXLAN tunnel to it. Pure.
  *
  * A lease that cannot be routed is told as a problem and routed nowhere; it never stops the others. What the datastore
  * holds is not trusted: a subnet outside the network, or one that would take this node's own pods away, is refused.
@@ -9,9 +10,9 @@
  * a node that still encapsulates answers by another path.
  */
 import { printable } from '../base/mod.ts';
-import type { Route } from '../desired/mod.ts';
+import type { NextHop, Route, VxlanPeer } from '../desired/mod.ts';
 import { addressBytes, familyOf, prefixAddress, prefixLength } from '../net/mod.ts';
-import type { IpAddress, Prefix } from '../net/mod.ts';
+import type { Family, IpAddress, MacAddress, Prefix } from '../net/mod.ts';
 
 /** One node's lease, as far as routes go. */
 export interface LeaseFact {
@@ -19,7 +20,22 @@ export interface LeaseFact {
   readonly name: string;
   readonly backendType: string;
   /** One entry a family the lease covers. */
-  readonly subnets: readonly { readonly subnet: Prefix; readonly publicIp: IpAddress | undefined }[];
+  readonly subnets: readonly SubnetFact[];
+}
+
+export interface SubnetFact {
+  readonly subnet: Prefix;
+  readonly publicIp: IpAddress | undefined;
+  /** The node's VXLAN end, when it has one of the family. */
+  readonly vtep?: { readonly vni: number; readonly mac: MacAddress } | undefined;
+}
+
+/** How this network's VXLAN is used. */
+export interface LeaseVxlan {
+  readonly vni: number;
+  readonly device: Readonly<Record<Family, string>>;
+  /** Nodes on a connected subnet are sent to without the tunnel. */
+  readonly directRouting: boolean;
 }
 
 /** A prefix that this node reaches without a gateway. */
@@ -42,12 +58,15 @@ export interface LeaseView {
   readonly connected: readonly Connected[];
   /** The device of this node's address: wins where two devices carry the same prefix. */
   readonly uplink: string | undefined;
+  /** Undefined where the network's backend is host-gw. */
+  readonly vxlan?: LeaseVxlan | undefined;
   /** What a node on no connected subnet means: a problem, or the business of gateways that know its subnet. */
   readonly otherSegments?: 'refuse' | 'gateway' | undefined;
 }
 
 export type LeaseProblemKind =
   | 'no-address' // the lease names no usable public address for the family
+  | 'no-vtep' // on no connected subnet, and the lease names no VXLAN end of this network
   | 'not-connected' // the public address is on no connected subnet
   | 'outside-network' // the subnet is not part of the network
   | 'own-subnet' // another node claims (part of) this node's subnet
@@ -68,14 +87,16 @@ export interface LeaseProblem {
 
 export interface LeaseRoutes {
   readonly routes: readonly Route[];
+  /** The nodes that routes go to through a VXLAN. */
+  readonly peers: readonly VxlanPeer[];
   readonly problems: readonly LeaseProblem[];
 }
 
 interface Claim {
   readonly lease: LeaseFact;
   readonly subnet: Prefix;
-  readonly publicIp: IpAddress | undefined;
   readonly route: Route;
+  readonly peer: VxlanPeer | undefined;
 }
 
 /** The routes this node wants for the leases of all others, in the order of a route table. */
@@ -86,10 +107,11 @@ export function leaseRoutes(leases: readonly LeaseFact[], view: LeaseView): Leas
   // sorted, so that every node settles a conflict the same way
   for (const lease of leases.toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))) {
     if (lease.name === view.ownLease) continue;
-    for (const { subnet, publicIp } of lease.subnets) {
+    for (const fact of lease.subnets) {
+      const { subnet } = fact;
       const tell = (kind: LeaseProblemKind, reason: string, routed = false) =>
         problems.push({ kind, lease: lease.name, subnet, reason, routed });
-      const outcome = check.settle(subnet, publicIp);
+      const outcome = check.settle(fact);
       if ('kind' in outcome) {
         if (outcome.kind === 'not-connected' && view.otherSegments === 'gateway') continue;
         tell(outcome.kind, outcome.reason);
@@ -100,19 +122,22 @@ export function leaseRoutes(leases: readonly LeaseFact[], view: LeaseView): Leas
         tell('duplicate', `lease ${printable(holder.lease.name)} holds the same subnet and comes first`);
         continue;
       }
-      if (lease.backendType !== view.backendType) {
+      if (lease.backendType !== view.backendType && !outcome.peer) {
         const theirs = printable(lease.backendType, 32);
         tell('backend', `backend is ${theirs}, this network’s is ${view.backendType}; routed directly`, true);
       }
-      accepted.set(subnet, { lease, subnet, publicIp, route: outcome.route });
+      accepted.set(subnet, { lease, subnet, ...outcome });
     }
   }
   const ordered = inTableOrder([...accepted.values()], ({ subnet }) => subnet);
   for (const problem of overlaps(ordered)) problems.push(problem);
-  return { routes: ordered.map(({ route }) => route), problems };
+  const peers = ordered.flatMap(({ peer }) => peer ?? []);
+  return { routes: ordered.map(({ route }) => route), peers, problems };
 }
 
-type Settled = { readonly route: Route } | { readonly kind: LeaseProblemKind; readonly reason: string };
+type Settled =
+  | { readonly route: Route; readonly peer: VxlanPeer | undefined }
+  | { readonly kind: LeaseProblemKind; readonly reason: string };
 
 /** What of the view every claim is held against, parsed once. */
 export class ClaimCheck {
@@ -137,7 +162,7 @@ export class ClaimCheck {
     );
   }
 
-  settle(subnet: Prefix, publicIp: IpAddress | undefined): Settled {
+  settle({ subnet, publicIp, vtep }: SubnetFact): Settled {
     const family = familyOf(subnet);
     const bytes = addressBytes(prefixAddress(subnet));
     const length = prefixLength(subnet);
@@ -161,11 +186,18 @@ export class ClaimCheck {
       return { kind: 'own-address', reason: `${publicIp} is this node’s address, but the lease is not its own` };
     }
     const device = this.connected.find((c) => c.matches(next))?.device;
-    if (device === undefined) {
-      const need = 'host-gw needs one shared layer 2 segment';
-      return { kind: 'not-connected', reason: `${publicIp} is on no subnet that is connected to this node; ${need}` };
+    const { vxlan } = this.view;
+    const route = (hop: NextHop): Route => ({ destination: subnet, class: 'lease', type: 'unicast', nextHops: [hop] });
+    if (vxlan && vtep?.vni === vxlan.vni && !(vxlan.directRouting && device !== undefined)) {
+      // the tunnel's end has the subnet's own address, as Flannel has it
+      const gateway = prefixAddress(subnet);
+      const hop = { via: gateway, device: vxlan.device[family], onlink: true };
+      return { route: route(hop), peer: { node: publicIp, gateway, mac: vtep.mac } };
     }
-    return { route: { destination: subnet, class: 'lease', type: 'unicast', nextHops: [{ via: publicIp, device }] } };
+    if (device !== undefined) return { route: route({ via: publicIp, device }), peer: undefined };
+    const where = `${publicIp} is on no subnet that is connected to this node`;
+    if (vxlan) return { kind: 'no-vtep', reason: `${where}, and the lease names no end of VXLAN ${vxlan.vni}` };
+    return { kind: 'not-connected', reason: `${where}; host-gw needs one shared layer 2 segment` };
   }
 }
 

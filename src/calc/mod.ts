@@ -2,7 +2,15 @@
 export { LeaseTable } from './lease-table.ts';
 export type { RouteChanges } from './lease-table.ts';
 export { leaseRoutes } from './leases.ts';
-export type { Connected, LeaseFact, LeaseProblem, LeaseProblemKind, LeaseRoutes, LeaseView } from './leases.ts';
+export type {
+  Connected,
+  LeaseFact,
+  LeaseProblem,
+  LeaseProblemKind,
+  LeaseRoutes,
+  LeaseView,
+  LeaseVxlan,
+} from './leases.ts';
 export * from './bgp/cluster.ts';
 export * from './bgp/gateways.ts';
 export * from './bgp/sessions.ts';

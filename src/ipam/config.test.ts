@@ -24,6 +24,7 @@ test('defaults', () => {
     ipv6: undefined,
     enableNftables: false,
     backendType: 'udp',
+    vxlan: undefined,
     backend: {},
   });
   expect(good({ Network: '10.0.0.0/22' }).ipv4?.subnetLength).toBe(24);

@@ -20,6 +20,8 @@ import {
   prefixSize,
 } from '../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../net/mod.ts';
+import { parseVxlanBackend } from './vxlan-backend.ts';
+import type { VxlanBackend } from './vxlan-backend.ts';
 
 /** One family's addresses: node subnets of `subnetLength` from `subnetMin` to `subnetMax`, both included. */
 export interface SubnetRange {
@@ -36,6 +38,8 @@ export interface NetworkConfig {
   readonly enableNftables: boolean;
   /** `udp` when the configuration names none, as Flannel's code (not its documentation) has it. */
   readonly backendType: string;
+  /** Of backend `vxlan`. */
+  readonly vxlan: VxlanBackend | undefined;
   /** What else stands in `Backend`, by lower-case key. */
   readonly backend: Readonly<Record<string, unknown>>;
 }
@@ -87,11 +91,14 @@ export function parseNetworkConfig(text: string): Result<NetworkConfig, string> 
   if (!v6.ok) return v6;
   const { type, ...backend } = lowerCaseKeys(c.backend);
   if (type !== undefined && typeof type !== 'string') return err('Backend.Type is not a string');
+  const vxlan = type === 'vxlan' ? parseVxlanBackend(backend) : ok(undefined);
+  if (!vxlan.ok) return vxlan;
   return ok({
     ipv4: v4.value,
     ipv6: v6.value,
     enableNftables: c.enablenftables,
     backendType: type === undefined || type === '' ? 'udp' : type,
+    vxlan: vxlan.value,
     backend,
   });
 }

@@ -12,3 +12,4 @@ export * from './local-store.ts';
 export * from './manager.ts';
 export * from './network.ts';
 export * from './subnet-env.ts';
+export * from './vxlan-backend.ts';

@@ -1,6 +1,6 @@
 /**
- * Subnet leases, Flannel's way: one lease a node, pods on a bridge, a route to every other node's subnet (host-gw).
- * What is known of this node becomes one plan, which is handed to the writers. A lease of another node changes no more
+ * Subnet leases, Flannel's way: one lease a node, pods on a bridge, a route to every other node's subnet, by its
+ * node's address (host-gw) or through a tunnel to it (vxlan). What is known of this node becomes one plan, which is handed to the writers. A lease of another node changes no more
  * than its own route: it goes past the plan, from the datastore to the writer of routes.
  */
 import { err, GodwitError, ok, printable } from '../../base/mod.ts';
@@ -17,10 +17,11 @@ import type { NodeAddress } from '../detect.ts';
 import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { isSetAside, leaseFact, leaseName, Ownership } from './ownership.ts';
-import { BACKEND, planNode } from './plan.ts';
+import { planNode } from './plan.ts';
 import type { NodePlan } from './plan.ts';
 import { reportOf } from './report.ts';
 import { SubnetFilePart } from './subnet-file.ts';
+import { backendAttributes, VxlanDevices } from './vxlan.ts';
 
 /** The producer of lease routes, as the route reconciler knows it. */
 const LEASES = 'leases';
@@ -40,6 +41,8 @@ export class SubnetNetwork implements AgentNetwork {
   private routedOnce = false;
   private readonly bridge: BridgePart;
   private readonly subnetFile: SubnetFilePart;
+  private readonly vxlan: VxlanDevices;
+  private vxlanWasInPlace = false;
 
   constructor(context: NetworkContext) {
     this.context = context;
@@ -47,6 +50,7 @@ export class SubnetNetwork implements AgentNetwork {
     this.bridge = new BridgePart(kernel.netlink);
     this.subnetFile = new SubnetFilePart(config.subnetFile);
     for (const part of [this.bridge, this.subnetFile]) caretaker.add(part);
+    this.vxlan = new VxlanDevices(kernel, caretaker);
     context.routes.expect(LEASES);
   }
 
@@ -58,11 +62,11 @@ export class SubnetNetwork implements AgentNetwork {
   }
 
   ownsLink(name: string): boolean {
-    return name === this.context.config.bridge;
+    return name === this.context.config.bridge || this.vxlan.owns(name);
   }
 
   async run(store: Datastore, signal: AbortSignal): Promise<void> {
-    const { config, log, changed, routes } = this.context;
+    const { config, log, changed, routes, caretaker } = this.context;
     this.leases = new LeaseKeeper({
       ...{ store, log, networkPrefix: config.etcdPrefix },
       previous: readSubnetEnv(config.subnetFile),
@@ -70,6 +74,7 @@ export class SubnetNetwork implements AgentNetwork {
       onChange: changed,
     });
     using _passes = routes.onPass(() => this.onRoutes());
+    using _looks = caretaker.onPass(() => this.onLook());
     await Promise.all([this.following(store, signal), this.leases.run(signal)]);
   }
 
@@ -98,6 +103,10 @@ export class SubnetNetwork implements AgentNetwork {
       changes = isSetAside(update.lease) ? table.delete(fact.name) : table.set(fact);
     } else return true;
     if (!this.handed) return false;
+    if (changes.peers) {
+      this.vxlan.setDesired(this.plan?.vxlan, table.peers);
+      context.caretaker.notify();
+    }
     for (const route of changes.wanted) context.routes.addDesired(LEASES, route);
     for (const route of changes.unwanted) context.routes.removeDesired(LEASES, route);
     return false;
@@ -112,11 +121,25 @@ export class SubnetNetwork implements AgentNetwork {
     this.leases?.setNode({
       publicIp: ownership.config?.ipv4 ? first?.address : undefined,
       publicIpv6: ownership.config?.ipv6 ? addresses.at(-1)?.address : undefined,
-      backendType: BACKEND,
+      ...this.backendAttributes(view),
     });
     // an address that is away for a moment takes no route with it
     if (view.missingAddress && this.plan) return;
     this.hand(this.leases?.held?.lease, addresses, view);
+  }
+
+  /** The lease names the tunnel's end once it is there: from then on the others send to it. A new lease has no pods yet. */
+  private backendAttributes({ host }: NodeView) {
+    const { ownership, leases, context } = this;
+    const tells = this.vxlan.inPlace || leases?.held === undefined;
+    const vxlan = tells ? ownership.config?.vxlan : undefined;
+    return backendAttributes(vxlan, context.config.node, this.families(), host);
+  }
+
+  private onLook(): void {
+    const { inPlace } = this.vxlan;
+    if (inPlace !== this.vxlanWasInPlace) this.context.changed();
+    this.vxlanWasInPlace = inPlace;
   }
 
   /** One address for each family of the network, the IPv4 one first; undefined while one is not known. */
@@ -142,6 +165,7 @@ export class SubnetNetwork implements AgentNetwork {
     if (changed) context.caretaker.invalidate();
     this.table.setView(plan.view);
     if (!ownership.complete) return;
+    this.vxlan.setDesired(plan.vxlan, this.table.peers);
     context.routes.setDesired(LEASES, this.table.routes);
     context.routes.markInSync(LEASES);
     this.handed = true;
@@ -212,4 +236,7 @@ export class SubnetNetwork implements AgentNetwork {
 }
 
 /** What the caretaker's parts are told of a plan. */
-const partsOf = (plan: NodePlan | undefined) => [plan?.sysctls, plan?.bridge, plan?.masquerade, plan?.subnetEnv];
+const partsOf = (plan: NodePlan | undefined) => [
+  ...[plan?.sysctls, plan?.bridge, plan?.masquerade, plan?.subnetEnv],
+  plan?.vxlan,
+];

@@ -3,7 +3,7 @@
  * when the configuration is deleted or spoilt, what was told before still holds. Pure; the agent feeds it.
  */
 import { printable, unreachable } from '../../base/mod.ts';
-import { isReservation, subnetList, subnetsPrefix } from '../../ipam/mod.ts';
+import { isReservation, subnetList, subnetsPrefix, vtepOf } from '../../ipam/mod.ts';
 import type { NetworkConfig, NetworkUpdate, SubnetLease } from '../../ipam/mod.ts';
 import { familyOf } from '../../net/mod.ts';
 import type { LeaseFact } from '../../calc/mod.ts';
@@ -95,7 +95,8 @@ export function leaseFact(lease: SubnetLease, networkPrefix: string): LeaseFact 
     name: leaseName(lease, networkPrefix),
     backendType,
     subnets: subnetList(lease.subnets).map((subnet) => {
-      return { subnet, publicIp: familyOf(subnet) === 4 ? publicIp : publicIpv6 };
+      const family = familyOf(subnet);
+      return { subnet, publicIp: family === 4 ? publicIp : publicIpv6, vtep: vtepOf(lease.attributes, family) };
     }),
   };
 }

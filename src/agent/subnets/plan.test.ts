@@ -36,7 +36,7 @@ const host = {
 };
 const own = lease('10.244.0.0/24', '10.168.0.2');
 const inputs: PlanInputs = {
-  ...{ bridge: 'cni0', mtu: 'auto', ipMasq: true, etcdPrefix: PREFIX, network, ownLease: own, host },
+  ...{ node: 'n2', bridge: 'cni0', mtu: 'auto', ipMasq: true, etcdPrefix: PREFIX, network, ownLease: own, host },
   addresses: [{ address: ip('10.168.0.2'), prefixLength: 24, device: 'eth0', index: 2, mtu: 1450 }],
 };
 

@@ -13,11 +13,12 @@ import type { Prefix } from '../../net/mod.ts';
 import { connectedPrefixes } from '../connected.ts';
 import type { HostSnapshot, NodeAddress } from '../detect.ts';
 import { leaseName } from './ownership.ts';
-
-/** The one backend there is so far; what this node publishes in its lease. */
-export const BACKEND = 'host-gw';
+import { HOST_GW, innerMtu, leaseVxlan, VXLAN, vxlanEnds } from './vxlan.ts';
+import type { VxlanEnd } from './vxlan.ts';
 
 export interface PlanInputs {
+  /** This node's name. */
+  readonly node: string;
   readonly bridge: string;
   readonly mtu: number | 'auto';
   readonly ipMasq: boolean;
@@ -32,6 +33,8 @@ export interface PlanInputs {
 
 export interface NodePlan {
   readonly networks: readonly Prefix[];
+  /** This node's ends of the network's VXLAN, peers left out; undefined: not known yet. */
+  readonly vxlan: readonly VxlanEnd[] | undefined;
   /** What the leases of the others are judged by. */
   readonly view: LeaseView;
   /** Undefined until a lease is held and an uplink known. */
@@ -52,10 +55,11 @@ export function planNode(inputs: PlanInputs): NodePlan {
   const ipv6 = network?.ipv6 !== undefined;
   const uplinks = [...new Set(addresses.map((a) => a.device))];
   return {
-    networks,
+    ...{ networks, vxlan: vxlanOf(inputs) },
     view: {
       networks,
-      backendType: BACKEND,
+      backendType: network?.vxlan ? VXLAN : HOST_GW,
+      vxlan: network?.vxlan && leaseVxlan(network.vxlan),
       ownLease: ownLease && leaseName(ownLease, inputs.etcdPrefix),
       ownSubnets,
       ownAddresses: host.addresses.map((a) => a.address),
@@ -70,10 +74,18 @@ export function planNode(inputs: PlanInputs): NodePlan {
   };
 }
 
-/** The uplink's MTU, the smallest where the families have one each. */
-function mtuOf({ mtu, addresses }: PlanInputs): number | undefined {
+function vxlanOf({ network, node, ownLease, addresses, host }: PlanInputs): readonly VxlanEnd[] | undefined {
+  if (!network) return undefined;
+  if (!network.vxlan) return [];
+  return ownLease && vxlanEnds(network.vxlan, node, ownLease, addresses, host);
+}
+
+/** The uplink's MTU less what the tunnel takes, the smallest where the families have one each. */
+function mtuOf({ mtu, addresses, network }: PlanInputs): number | undefined {
   if (mtu !== 'auto') return mtu;
-  return addresses.length === 0 ? undefined : Math.min(...addresses.map((a) => a.mtu));
+  const vxlan = network?.vxlan;
+  const sizes = addresses.map((address) => (vxlan ? innerMtu(vxlan, address) : address.mtu));
+  return sizes.length === 0 ? undefined : Math.min(...sizes);
 }
 
 function bridgeNetwork(

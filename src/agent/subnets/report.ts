@@ -7,7 +7,6 @@ import type { NetworkReport } from '../network.ts';
 import { routeItems } from '../report.ts';
 import type { SubnetNetwork } from './network.ts';
 import { leaseName } from './ownership.ts';
-import { BACKEND } from './plan.ts';
 
 export function reportOf(network: SubnetNetwork): NetworkReport {
   const { ownership, plan, table, context } = network;
@@ -29,7 +28,7 @@ export function reportOf(network: SubnetNetwork): NetworkReport {
     routes: () => routeItems(context.routes, table.ordered),
     sections: () => ({
       ...(ownership.config && plan
-        ? { network: { networks: plan.networks, backend: BACKEND, leases: ownership.leases.length } }
+        ? { network: { networks: plan.networks, backend: plan.view.backendType, leases: ownership.leases.length } }
         : {}),
       lease: leaseStatus(network),
       ...(plan?.bridge
@@ -70,14 +69,14 @@ function judge(network: SubnetNetwork, pods: readonly PodStatus[]) {
   for (const problem of table.problems) {
     const text = `lease ${printable(problem.lease)}: ${problem.reason}`;
     // a node that is out of reach is missing; a claim that is no good is its maker's trouble
-    (problem.kind === 'not-connected' ? reasons : warnings).push(text);
+    (problem.kind === 'not-connected' || problem.kind === 'no-vtep' ? reasons : warnings).push(text);
   }
   for (const text of strayPods(network, pods)) warnings.push(text);
   for (const { key, reason } of ownership.oddities()) warnings.push(`key ${printable(key)}: ${printable(reason)}`);
-  const backend = ownership.config?.backend['type'];
-  if (typeof backend === 'string' && backend !== BACKEND) {
-    warnings.push(`network: its backend is ${printable(backend, 32)}, this node routes ${BACKEND}`);
-  }
+  const asked = ownership.config?.backendType;
+  // udp is also what a configuration that names none means to Flannel
+  if (plan && asked !== undefined && asked !== 'udp' && asked !== plan.view.backendType)
+    warnings.push(`network: its backend is ${printable(asked, 32)}, this node routes ${plan.view.backendType}`);
   return { reasons, warnings };
 }
 

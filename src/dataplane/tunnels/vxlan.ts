@@ -126,7 +126,13 @@ const entriesOf = (index: number, peer: VxlanPeer): Entry[] => [
 
 function peerChanges(netlink: Rtnetlink, link: Link, peers: readonly VxlanPeer[]): PlannedChange[] {
   const wanted = new Map<string, Entry>();
-  for (const peer of peers) for (const entry of entriesOf(link.index, peer)) wanted.set(entryKey(entry), entry);
+  // the kernel keeps one entry for a MAC and one for an address: of two peers that claim the same, the first has it
+  const claimed = new Set<string>();
+  for (const peer of peers) {
+    if (claimed.has(peer.mac) || claimed.has(peer.gateway)) continue;
+    claimed.add(peer.mac).add(peer.gateway);
+    for (const entry of entriesOf(link.index, peer)) wanted.set(entryKey(entry), entry);
+  }
   const there = new Map(permanentEntries(netlink, link.index).map((entry) => [entryKey(entry), entry]));
   const missing = [...wanted].filter(([key]) => !there.has(key)).map(([, entry]) => entry);
   const stale = [...there].filter(([key]) => !wanted.has(key)).map(([, entry]) => entry);
