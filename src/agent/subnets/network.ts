@@ -165,6 +165,7 @@ export class SubnetNetwork implements AgentNetwork {
     if (changed) context.caretaker.invalidate();
     this.table.setView(plan.view);
     if (!ownership.complete) return;
+    this.vxlan.adopt(host);
     this.vxlan.setDesired(plan.vxlan, this.table.peers);
     context.routes.setDesired(LEASES, this.table.routes);
     context.routes.markInSync(LEASES);

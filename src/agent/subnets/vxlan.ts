@@ -4,7 +4,7 @@
  */
 import { VXLAN_OVERHEAD, vxlanMac } from '../../calc/mod.ts';
 import type { LeaseVxlan } from '../../calc/mod.ts';
-import { VxlanPart } from '../../dataplane/mod.ts';
+import { VXLAN_MARK, VxlanPart } from '../../dataplane/mod.ts';
 import type { Caretaker, TunnelKernel } from '../../dataplane/mod.ts';
 import type { VxlanPeer, VxlanTunnel } from '../../desired/mod.ts';
 import { formatVtep, subnetList } from '../../ipam/mod.ts';
@@ -85,8 +85,11 @@ export class VxlanDevices {
   constructor(kernel: TunnelKernel, caretaker: Caretaker) {
     this.kernel = kernel;
     this.caretaker = caretaker;
-    // what an earlier life may have left
-    for (const family of [4, 6] as const) this.part(deviceName(1, family));
+  }
+
+  /** Takes charge of what an earlier life left. */
+  adopt(host: HostSnapshot): void {
+    for (const { name, alias } of host.links) if (alias === VXLAN_MARK && name.startsWith('flannel')) this.part(name);
   }
 
   /** Undefined: not known yet, and nothing is touched. */
