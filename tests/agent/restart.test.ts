@@ -69,7 +69,7 @@ describe.skipIf(!here)('restarts', () => {
 
   test('a dry run on a node where all is in place has nothing to change', () => {
     const { stdout } = godwit(...node.arguments(['--dry-run']));
-    expect(stdout).toContain('# sysctl, bridge, masquerade, subnet file: nothing to change');
+    expect(stdout).toContain('# sysctl, masquerade, bridge, subnet file: nothing to change');
     expect(stdout).toContain('# routes: nothing to change');
     expect(stdout.split('\n').filter((line) => line !== '' && !line.startsWith('#'))).toEqual([]);
   });
