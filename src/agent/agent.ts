@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { err, sleep, systemClock, Wakeup } from '../base/mod.ts';
 import type { Clock, Logger, Result } from '../base/mod.ts';
 import type { BlockAccess } from '../cni/mod.ts';
-import { Caretaker, MasqueradePart, natTable, RouteReconciler, SysctlPart } from '../dataplane/mod.ts';
+import { Caretaker, MasqueradePart, natTable, ROUTED_PREFIX, RouteReconciler, SysctlPart } from '../dataplane/mod.ts';
 import type { SysctlWish } from '../dataplane/mod.ts';
 import { openDatastore } from '../datastore/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
@@ -280,7 +280,9 @@ export class Agent {
   private onKernelEvent(event: KernelEvent): void {
     if (event.type === 'link') {
       const { alias, name } = event.link;
-      const pod = alias.startsWith('godwit:') && !this.networks.some((network) => network.ownsLink(name));
+      // a routed pod's has its name before it has its mark
+      const marked = alias.startsWith('godwit:') && !this.networks.some((network) => network.ownsLink(name));
+      const pod = marked || name.startsWith(ROUTED_PREFIX);
       if (pod || (event.link.master !== 0 && !this.isUplink(event.link.index))) return;
     }
     // every interface that comes up gets one, and none of them is ever a node's or a gateway's

@@ -37,9 +37,11 @@ export class SourceCheckPart implements Part {
     this.nft = nft;
   }
 
-  /** Whether routed pods have IPv6. Undefined: not known yet, and nothing is touched. */
-  setDesired(want: 'ipv6' | 'absent' | undefined): void {
+  /** Whether routed pods have IPv6; until this is called nothing is touched. Tells whether that is news. */
+  setDesired(want: 'ipv6' | 'absent'): boolean {
+    const news = want !== this.want;
     this.want = want;
+    return news;
   }
 
   plan(): PlannedChange[] {

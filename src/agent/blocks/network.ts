@@ -10,6 +10,7 @@ import type { BgpResources, NodeBgp, Uplink } from '../../calc/mod.ts';
 import { TcpNetwork } from '../../bgp/speaker/mod.ts';
 import type { Network, SpeakerEvent } from '../../bgp/speaker/mod.ts';
 import type { ViewRoute } from '../../bgp/fib/mod.ts';
+import { SourceCheckPart } from '../../dataplane/mod.ts';
 import type { SysctlWish } from '../../dataplane/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
 import { openBlockAccess } from '../../cni/mod.ts';
@@ -63,6 +64,7 @@ export class BlockNetwork implements AgentNetwork {
   readonly reflectors: ReflectorKeeper;
   readonly fib: BgpFib;
   readonly tunnels: Tunnels;
+  private readonly sourceCheck: SourceCheckPart;
   plan: SpeakerPlan | undefined;
   bgp: NodeBgp | undefined;
   /** Generation of the plan of reflectors that the sessions were made from; 0 without one. */
@@ -123,6 +125,8 @@ export class BlockNetwork implements AgentNetwork {
         context.changed();
       },
     });
+    this.sourceCheck = new SourceCheckPart(() => kernel.nft());
+    context.caretaker.add(this.sourceCheck);
     this.speaker = new SpeakerKeeper({
       ...{ log, clock, resolver: this.nextHops.resolver, network: networkIn(kernel, clock) },
       sink: () => this.fib.life(),
@@ -218,6 +222,8 @@ export class BlockNetwork implements AgentNetwork {
     const families = this.families();
     this.context.wantSysctls(sysctlsFor(families));
     if (!this.knowledge.complete) return;
+    // no pod before the check is there
+    if (this.sourceCheck.setDesired(families.includes(6) ? 'ipv6' : 'absent')) this.context.caretaker.invalidate();
     if (!view.missingAddress) this.replanTunnels(view);
     this.settleMtu();
     const facts = this.factsOf(view, families);
@@ -365,11 +371,14 @@ export class BlockNetwork implements AgentNetwork {
 
   podNetwork(): Result<PodNetwork, string> {
     const mtu = this.podMtu();
-    const { reasons } = this.report();
-    if (mtu === undefined || !this.speaker.speaker) return err(reasons[0] ?? 'the node is being set up');
+    // a report is made of everything: not for each pod
+    const reason = (otherwise: string) => err(this.report().reasons[0] ?? otherwise);
+    if (mtu === undefined || !this.speaker.speaker) return reason('the node is being set up');
     const missing = this.tunnels.status().find(({ needed, inPlace }) => needed && !inPlace);
     if (missing) return err(`tunnel ${missing.device}: ${missing.problem ?? 'not in place yet'}`);
-    if (!this.routedOnce && !this.mayStart()) return err(reasons[0] ?? 'the neighbours have not told everything yet');
+    const check = this.context.caretaker.status().find(({ name }) => name === this.sourceCheck.name);
+    if (check?.inSync !== true) return err(`the source check of pods: ${check?.problem ?? 'not in place yet'}`);
+    if (!this.routedOnce && !this.mayStart()) return reason('the neighbours have not told everything yet');
     return ok({ mtu, families: this.families() });
   }
 
