@@ -1,147 +1,208 @@
-// Pods on nodes of Calico's network: the real agents, the plugin as a runtime starts it, and packets between pods.
+// Pods of Calico's network, attached by the real plugin to real agents: their routes, their packets, plainly and through
+// tunnels, while pools change how packets travel.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { audit, readPicture } from '../../src/ipam/blocks/mod.ts';
 import { poolOf, putResource } from '../support/calico.ts';
 import { runPlugin } from '../support/cni.ts';
-import type { PluginAnswer } from '../support/cni.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 import { Traffic } from '../support/traffic.ts';
 import { Cluster } from './cluster.ts';
 
-const here = have('pods on nodes of Calico’s network', 'ip', 'nft', 'etcd', 'ping');
+const here = have('pods in Calico’s network', 'ip', 'nft', 'etcd', 'ping');
 const blocks = ['--network', 'blocks'];
 
-describe.skipIf(!here)('pods on three nodes', () => {
+describe.skipIf(!here)('pods in blocks', () => {
   let cluster: Cluster;
-  let pods = 0;
+  const pods = new Map<string, { readonly address: string; readonly number: number }>();
+  const address = (name: string) => pods.get(name)!.address;
+
+  const call = (verb: 'ADD' | 'DEL' | 'CHECK', name: string, number: number, prevResult?: unknown) =>
+    runPlugin(verb, {
+      ...{ container: name, netns: cluster.spaces.path(name) },
+      args: `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${name};K8S_POD_UID=u`,
+      config: {
+        ...{ cniVersion: '1.1.0', name: 'k8s-pod-network', type: 'godwit' },
+        socket: `${cluster.node(number).directory}/run/cni.sock`,
+        ...(prevResult !== undefined && { prevResult }),
+      },
+    });
+  async function addPod(name: string, number: number): Promise<void> {
+    cluster.spaces.add(name);
+    const answer = await call('ADD', name, number);
+    if (answer.status !== 0) throw new Error(`${answer.stdout}\n${cluster.node(number).log().slice(-800)}`);
+    pods.set(name, { address: answer.json.ips![0]!.address.split('/')[0]!, number });
+  }
+  const pings = (from: string, to: string, ...options: string[]) =>
+    cluster.spaces.status(from, 'ping', '-c', '2', '-i', '0.05', '-W', '1', ...options, address(to)) === 0;
+  const pool = (spec: Record<string, unknown> = {}) =>
+    putResource(cluster.store, poolOf('10.233.0.0/16', { natOutgoing: true, ...spec }));
+  const routeTo = (number: number, name: string) => cluster.node(number).run('ip', 'route', 'get', address(name));
 
   beforeAll(async () => {
-    cluster = await Cluster.start({ nodes: [1, 2, 3] });
-    await putResource(cluster.store, poolOf('10.233.0.0/16', { blockSize: 29, natOutgoing: true }));
+    cluster = await Cluster.start({ nodes: [1, 2, 9] });
+    // node 9 is on another subnet, behind a router that knows no pod
+    const { spaces } = cluster;
+    spaces.run(
+      'sw',
+      'sh',
+      '-ec',
+      `ip link add br1 type bridge; ip link set br1 up; ip link set p9 nomaster; ip link set p9 master br1
+       ip address add 10.168.0.254/24 dev br0; ip address add 10.169.0.254/24 dev br1; sysctl -qw net.ipv4.ip_forward=1`,
+    );
+    cluster.node(9).run('sh', '-ec', 'ip address flush dev eth0; ip address add 10.169.0.9/24 dev eth0');
+    for (const [number, node] of cluster.nodes)
+      node.run('ip', 'route', 'add', 'default', 'via', number === 9 ? '10.169.0.254' : '10.168.0.254');
+    await pool({ ipipMode: 'CrossSubnet' });
     for (const node of cluster.nodes.values()) node.start(blocks);
     for (const node of cluster.nodes.values()) await node.ready();
+    for (const [name, number] of [
+      ['a', 1],
+      ['b', 2],
+      ['c', 9],
+      ['a2', 1],
+    ] as const)
+      await addPod(name, number);
   });
   afterAll(() => cluster[Symbol.asyncDispose]());
 
-  function pod(n: number) {
-    const short = `p${++pods}`;
-    cluster.spaces.add(short);
-    const node = cluster.node(n);
-    const netns = cluster.spaces.path(short);
-    const args = `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${short};K8S_POD_UID=u`;
-    const socket = `${node.directory}/run/cni.sock`;
-    const config = { cniVersion: '1.1.0', name: 'k8s-pod-network', type: 'godwit', socket };
-    const call = (more: Record<string, unknown> = {}) => {
-      return { container: `container-${short}`, netns, args, config: { ...config, ...more } };
-    };
-    return { short, node, call };
-  }
-  type Pod = ReturnType<typeof pod>;
-  const addressOf = (answer: PluginAnswer): string => answer.json.ips![0]!.address.split('/')[0]!;
-  /** An ADD as a runtime does it: again while it is told to come later. */
-  const attach = async (p: Pod): Promise<string> => {
-    const added = await until('the pod is attached', async () => {
-      const answer = await runPlugin('ADD', p.call());
-      if (answer.status !== 0 && answer.json.code !== 11) throw new Error(answer.stdout);
-      return answer.status === 0 ? answer : undefined;
-    });
-    return addressOf(added);
-  };
-  const reaches = (p: Pod, address: string): boolean =>
-    cluster.spaces.status(p.short, 'ping', '-c1', '-W1', address) === 0;
-  const problems = async (p: Pod) => (await p.node.status()).problems;
-
-  test('pods of different nodes reach each other; the first of a node claims its block, and BGP tells the others', async () => {
-    const [a, b] = [pod(1), pod(2)];
-    const [first, second] = [await attach(a), await attach(b)];
-    await until('they reach each other', () => reaches(a, second) && reaches(b, first));
-    const block = JSON.parse(a.node.run('ip', '-j', 'route', 'show', 'type', 'blackhole')) as { dst: string }[];
-    expect(block.length).toBe(1);
-    expect(b.node.routes()).toContain(`${block[0]!.dst} via 10.168.0.1 dev eth0`);
-    expect(a.node.routes().filter((line) => line.startsWith(`${first} dev cali`))).toEqual([
-      expect.stringMatching(/^[\d.]+ dev cali[0-9a-f]{11} scope link$/),
-    ]);
-    expect((await a.node.status()).cni.pods).toMatchObject([{ pod: `shop/${a.short}`, addresses: [`${first}/32`] }]);
-    for (const p of [a, b]) expect((await runPlugin('DEL', p.call())).status).toBe(0);
-    await until('nothing of it is left', () => !a.node.routes().some((line) => line.includes('cali')));
-    expect([await problems(a), await problems(b)]).toEqual([[], []]);
+  test('each is behind a route of its own, and all reach each other with their own addresses', async () => {
+    expect(cluster.node(1).run('ip', 'route', 'show', address('a'))).toMatch(
+      new RegExp(`^${address('a')} dev cali[0-9a-f]{11} proto 71 scope link`),
+    );
+    expect(cluster.node(1).run('ip', 'route', 'show', 'type', 'blackhole')).toMatch(
+      /blackhole 10\.233\.\d+\.\d+\/26 proto 71/,
+    );
+    for (const [from, to] of [
+      ['a', 'a2'],
+      ['a', 'b'],
+      ['b', 'c'],
+      ['c', 'a'],
+    ] as const)
+      await until(`${from} reaches ${to}`, () => pings(from, to));
   });
 
-  test('more pods than a block has: the node claims another, and every pod is reached from every node', async () => {
-    const crowd = [...Array.from({ length: 10 }, () => pod(1)), pod(2), pod(3)];
-    const addresses = await Promise.all(crowd.map(attach));
-    expect(new Set(addresses).size).toBe(crowd.length);
-    for (const p of crowd.slice(-3))
-      for (const address of addresses) await until(`${p.short} reaches ${address}`, () => reaches(p, address));
-    const found = audit(await readPicture(cluster.store, Date.now()));
-    await until('every pod is known', async () => {
-      const now = audit(await readPicture(cluster.store, Date.now()));
-      return now.leaked.length === 0 && now.unrecorded.length === 0;
-    });
-    expect([found.affinityFaults, found.brokenBlocks, found.shared]).toEqual([[], [], []]);
-    const deleted = await Promise.all(crowd.map((p) => runPlugin('DEL', p.call())));
-    expect(deleted.every(({ status }) => status === 0)).toBe(true);
-    expect((await cluster.store.list('/calico/ipam/v2/handle/')).kvs).toEqual([]);
+  test('plainly on the same subnet, by IPIP to the other, with the route lines of Calico', async () => {
+    expect(routeTo(1, 'b')).toContain(`via 10.168.0.2 dev eth0`);
+    expect(routeTo(1, 'c')).toContain(`via 10.169.0.9 dev tunl0`);
+    const line = cluster
+      .node(1)
+      .routes()
+      .find((route) => route.includes('tunl0'));
+    expect(line).toMatch(/^10\.233\.\d+\.\d+\/26 via 10\.169\.0\.9 dev tunl0 onlink$/);
+    const { blocks: status } = await cluster.node(1).status();
+    expect(status?.tunnels).toMatchObject([{ kind: 'ipip', device: 'tunl0', needed: true, inPlace: true }]);
+    const node = await cluster.store.get('/calico/resources/v3/projectcalico.org/nodes/n1');
+    expect(node.kv!.value).toContain('"ipv4IPIPTunnelAddr":"10.233.');
   });
 
-  test('agents killed and started anew under traffic of pods: not one packet is lost, nothing is written anew', async () => {
-    const [a, b] = [pod(1), pod(2)];
-    const [from, to] = [await attach(a), await attach(b)];
-    await until('they reach each other', () => reaches(a, to));
-    using stream = new Traffic(cluster.spaces.name(a.short), from, to);
-    await stream.flowing();
-    const before = a.node.routes();
-    for (const p of [a, b]) {
-      const monitor = await p.node.monitor('route', 'link');
-      await p.node.stop('SIGKILL');
-      p.node.start(blocks);
-      await p.node.ready();
-      const told = await monitor.stop();
-      expect(told.split('\n').filter((line) => line.includes('cali'))).toEqual([]);
-    }
-    expect(a.node.routes()).toEqual(before);
-    const { sent, lost } = await stream.stop();
-    expect([sent > 50, lost]).toEqual([true, 0]);
-    expect(await attach(a)).toBe(from);
-    for (const p of [a, b]) expect((await runPlugin('DEL', p.call())).status).toBe(0);
-  });
-
-  test('the uplink’s MTU changes: running pods follow, both ends', async () => {
-    const [p, modest] = [pod(3), pod(3)];
-    await attach(p);
-    expect((await runPlugin('ADD', modest.call({ mtu: 1300 }))).status).toBe(0);
-    const links = (): number[] => {
-      const hosts = JSON.parse(p.node.run('ip', '-j', 'link')) as { ifname: string; mtu: number }[];
-      const inside = [p, modest].flatMap(
-        ({ short }) => JSON.parse(cluster.spaces.run(short, 'ip', '-j', 'link', 'show', 'eth0')) as { mtu: number }[],
-      );
-      return [...hosts.filter(({ ifname }) => ifname.startsWith('cali')), ...inside].map(({ mtu }) => mtu).sort();
-    };
-    expect(links()).toEqual([1300, 1300, 1500, 1500]);
-    p.node.run('ip', 'link', 'set', 'eth0', 'mtu', '1420');
-    await until('pods follow', () => links().join() === '1300,1300,1420,1420');
-    p.node.run('ip', 'link', 'set', 'eth0', 'mtu', '1500');
-    await until('and back', () => links().join() === '1300,1300,1500,1500');
-    for (const each of [p, modest]) await runPlugin('DEL', each.call());
-  });
-
-  test('a pool for IPv6 comes: new pods have both, behind the source check', async () => {
-    for (const n of [1, 2, 3]) cluster.node(n).run('ip', 'address', 'add', `fd00:168::${n}/64`, 'dev', 'eth0', 'nodad');
-    await putResource(cluster.store, poolOf('fd00:10:233::/48'));
-    const [a, b] = [pod(1), pod(2)];
-    const six = async (p: Pod): Promise<string> => {
-      const added = await until('both families', async () => {
-        const answer = await runPlugin('ADD', p.call());
-        if (answer.json.ips?.length === 2) return answer;
-        await runPlugin('DEL', p.call());
+  test('what leaves the pools has the node’s address; between pools and from nodes nothing is changed', async () => {
+    const command = ['ip', 'netns', 'exec', cluster.spaces.name('sw'), 'timeout', '10', process.execPath, '-e'];
+    const script = `Bun.serve({hostname:'10.168.0.254',port:8080,fetch:(r,s)=>new Response(s.requestIP(r).address)})`;
+    const server = Bun.spawn([...command, script], { stdio: ['ignore', 'ignore', 'inherit'] });
+    const ask = `process.stdout.write(await (await fetch('http://10.168.0.254:8080/')).text())`;
+    const seen = await until('an answer', () => {
+      try {
+        return cluster.spaces.run('b', process.execPath, '-e', ask);
+      } catch {
         return undefined;
-      });
-      return added.json.ips![1]!.address.split('/')[0]!;
-    };
-    const [first, second] = [await six(a), await six(b)];
-    await until('they reach each other', () => reaches(a, second) && reaches(b, first));
-    expect(a.node.run('nft', 'list', 'tables')).toContain('table ip6 godwit-endpoints');
-    for (const p of [a, b]) expect((await runPlugin('DEL', p.call())).status).toBe(0);
+      }
+    });
+    server.kill();
+    expect(seen).toBe('10.168.0.2');
   });
+
+  test('F10, F11: agents of both ends are killed and ended under traffic of pods: nothing is lost', async () => {
+    const streams = [
+      new Traffic(cluster.spaces.name('a'), address('a'), address('b')),
+      new Traffic(cluster.spaces.name('a'), address('a'), address('c')),
+    ];
+    for (const stream of streams) await stream.flowing();
+    for (const [number, signal] of [
+      [1, 'SIGKILL'],
+      [9, 'SIGKILL'],
+      [2, 'SIGTERM'],
+      [1, 'SIGTERM'],
+    ] as const) {
+      await cluster.node(number).stop(signal);
+      cluster.node(number).start(blocks);
+      await cluster.node(number).ready();
+    }
+    for (const stream of streams) {
+      await stream.flowing(20);
+      expect((await stream.stop()).lost).toBe(0);
+    }
+    expect((await cluster.node(1).status()).cni.pods).toHaveLength(2);
+  });
+
+  test('F24: the pool changes how packets travel, there and back, under traffic: nothing is lost', async () => {
+    const streams = [
+      new Traffic(cluster.spaces.name('a'), address('a'), address('b')),
+      new Traffic(cluster.spaces.name('b'), address('b'), address('a2')),
+    ];
+    for (const stream of streams) await stream.flowing();
+    const ways = [
+      [{ ipipMode: 'Always' }, 'tunl0'],
+      [{}, 'eth0'],
+      [{ vxlanMode: 'Always' }, 'vxlan.calico'],
+      [{ ipipMode: 'Always' }, 'tunl0'],
+      [{ ipipMode: 'CrossSubnet' }, 'eth0'],
+    ] as const;
+    for (const [spec, device] of ways) {
+      await pool(spec);
+      for (const [number, name] of [
+        [1, 'b'],
+        [2, 'a'],
+      ] as const)
+        await until(
+          `node ${number} sends by ${device}`,
+          () => routeTo(number, name).includes(`dev ${device} `),
+          20_000,
+        );
+      for (const stream of streams) await stream.flowing(10);
+    }
+    for (const stream of streams) expect((await stream.stop()).lost).toBe(0);
+  }, 60_000);
+
+  test('F33: the uplink gets smaller: pods that run get smaller too', async () => {
+    const mtu = (name: string) => cluster.spaces.run(name, 'ip', 'link', 'show', 'eth0');
+    expect(mtu('a')).toContain('mtu 1480');
+    cluster.node(1).run('ip', 'link', 'set', 'eth0', 'mtu', '1400');
+    await until('the pod follows', () => mtu('a').includes('mtu 1380'));
+    expect(cluster.node(1).run('ip', 'link', 'show', 'tunl0')).toContain('mtu 1380');
+    cluster.node(1).run('ip', 'link', 'set', 'eth0', 'mtu', '1500');
+    await until('and back', () => mtu('a').includes('mtu 1480'));
+  });
+
+  test('an address borrowed from another node’s block is routed to where it is', async () => {
+    const theirs = cluster
+      .node(2)
+      .routes()
+      .find((route) => route.startsWith('blackhole'))!
+      .split(' ')[1]!;
+    const borrowed = theirs.replace(/\d+\/26$/, (host) => String(Number.parseInt(host, 10) + 60));
+    cluster.spaces.add('guest');
+    const config = {
+      ...{ cniVersion: '1.1.0', name: 'k8s-pod-network', type: 'godwit', ipam: { type: 'calico-ipam' } },
+      socket: `${cluster.node(1).directory}/run/cni.sock`,
+    };
+    const args = `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=guest;K8S_POD_UID=u;IP=${borrowed}`;
+    const added = await runPlugin('ADD', { container: 'guest', netns: cluster.spaces.path('guest'), args, config });
+    expect(added).toMatchObject({ status: 0 });
+    pods.set('guest', { address: borrowed, number: 1 });
+    await until('node 2 knows', () => cluster.node(2).run('ip', 'route', 'show', borrowed).includes('via 10.168.0.1'));
+    await until('it answers', () => pings('b', 'guest'));
+  });
+
+  test('DEL takes all away, also while the datastore is down (F07); what is owed is paid when it is back', async () => {
+    await cluster.stopEtcd();
+    expect(await call('DEL', 'a2', 1)).toMatchObject({ status: 0 });
+    expect(await call('DEL', 'a2', 1)).toMatchObject({ status: 0 });
+    expect(cluster.node(1).run('ip', 'route', 'show', address('a2'))).toBe('');
+    await cluster.startEtcd();
+    await until(
+      'the address is free',
+      async () => (await cluster.store.get('/calico/ipam/v2/handle/k8s-pod-network.a2')).kv === undefined,
+      40_000,
+    );
+  }, 60_000);
 });
