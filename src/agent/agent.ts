@@ -21,6 +21,7 @@ import { ADDRESS_GRACE_MS, followAddress } from './address.ts';
 import type { AddressState } from './address.ts';
 import type { AgentConfig, NetworkKind } from './config.ts';
 import type { HostSnapshot } from './detect.ts';
+import { keepMemorySmall } from './housekeeping.ts';
 import { serveAddress, serveSocket } from './http.ts';
 import { openNodeKernel } from './kernel.ts';
 import type { NodeKernel } from './kernel.ts';
@@ -115,6 +116,7 @@ export class Agent {
       planning: this.planning(until),
       ...Object.fromEntries(this.networks.map((network) => [network.kind, network.run(store, until)])),
       caretaker: this.caretaker.run(until),
+      memory: keepMemorySmall(until, this.clock),
       routes: this.kernel.inside(() => this.routes.run(until)),
       pods: this.kernel.inside(() => this.pods.run(until)),
       ...(this.config.listen && { health: serveAddress(this, until) }),
