@@ -1,11 +1,13 @@
 /**
  * The sessions that the resources ask for, as the configuration of the embedded speaker. Pure. What leaves the node is
- * decided here: what lies in the pools and in the ranges of services, unless a filter says otherwise.
+ * decided here: what lies in the pools and in the ranges of services, unless a filter says otherwise. A gateway is a way out
+ * and no part of the cluster: it is told what is this node's, and of what it tells only the pools' routes are taken, unless
+ * a filter says otherwise. No neighbour outside the cluster may tell this node where its own blocks are.
  */
 import type { BgpConfig, FamilySettings, NeighborConfig, TimerConfig } from '../../bgp/config/mod.ts';
 import type { PolicyDescription, PolicyTerm, PrefixList } from '../../bgp/policy/mod.ts';
 import type { BgpSession, NodeBgp, SecretReference } from '../../calc/mod.ts';
-import { addressBits, familyOf } from '../../net/mod.ts';
+import { addressBits, familyOf, prefixLength } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import { ruleTerms } from './rules.ts';
 
@@ -23,6 +25,8 @@ export interface BgpConfigInputs {
   readonly node: NodeBgp;
   /** For a node that has no IPv4 address. */
   readonly routerId: IpAddress;
+  /** This node's own. */
+  readonly blocks: readonly Prefix[];
   /** The password itself; undefined when it is nowhere to be found. */
   readonly secret: (reference: SecretReference) => string | undefined;
 }
@@ -38,7 +42,7 @@ export interface SpeakerPlan {
 export function speakerPlan(inputs: BgpConfigInputs): SpeakerPlan {
   const { node, secret } = inputs;
   const problems: string[] = [];
-  const policies = new PolicyWriter(node, problems);
+  const policies = new PolicyWriter(node, inputs.blocks, problems);
   const sessions = new Map<IpAddress, BgpSession>();
   const neighbors: NeighborConfig[] = [];
   for (const session of node.sessions) {
@@ -127,11 +131,15 @@ class PolicyWriter {
   ];
   readonly lists: PrefixList[] = [];
   private readonly ending: readonly PolicyTerm[];
+  private readonly own: readonly PolicyTerm[];
+  private readonly reflects: boolean;
   private readonly marks: readonly PolicyTerm[];
   private readonly problems: string[];
 
-  constructor(node: NodeBgp, problems: string[]) {
+  constructor(node: NodeBgp, blocks: readonly Prefix[], problems: string[]) {
     this.problems = problems;
+    this.own = this.ownBlocks(blocks);
+    this.reflects = clusterIdOf(node) !== undefined;
     const kept = node.pools.filter((pool) => !pool.export).map(({ cidr }) => cidr);
     const told = node.pools.filter((pool) => pool.export).map(({ cidr }) => cidr);
     this.marks = node.advertisements.map(({ cidr, communities }, i) => ({
@@ -150,24 +158,48 @@ class PolicyWriter {
   }
 
   importOf(session: BgpSession, external: boolean): string {
-    if (session.importRules.length === 0) return 'accept';
+    const guarded = (external || session.toGateway) && this.own.length > 0;
+    if (session.importRules.length === 0 && !guarded && !session.toGateway) return 'accept';
     const name = this.name('import', session, external);
     if (this.has(name)) return name;
     const { terms, lists, problems } = ruleTerms(name, session.importRules, session.family, external);
-    this.add({ name, terms, default: 'accept' }, lists, problems);
+    const all = [...(guarded ? this.own : []), ...terms, ...(session.toGateway ? this.ending : [])];
+    this.add({ name, terms: all, default: session.toGateway ? 'reject' : 'accept' }, lists, problems);
     return name;
   }
 
   exportOf(session: BgpSession, external: boolean): string {
-    const name = session.exportRules.length === 0 ? 'export' : this.name('export', session, external);
+    // a reflector tells its gateway what its clients told it; any other node would be a way through
+    const ownOnly = session.toGateway && !this.reflects;
+    const plain = session.exportRules.length === 0 && !ownOnly;
+    const name = plain ? 'export' : this.name('export', session, external);
     if (this.has(name)) return name;
     const { terms, lists, problems } = ruleTerms(name, session.exportRules, session.family, external);
-    this.add({ name, terms: [...this.marks, ...terms, ...this.ending], default: 'reject' }, lists, problems);
+    // oxlint-disable-next-line unicorn/no-thenable -- the word for a term's verdict; never awaited
+    const others: PolicyTerm = { name: 'of others', match: { source: ['ebgp', 'ibgp'] }, then: 'reject' };
+    const all = [...this.marks, ...terms, ...(ownOnly ? [others] : []), ...this.ending];
+    this.add({ name, terms: all, default: 'reject' }, lists, problems);
     return name;
   }
 
+  /**
+   * A gateway that gives back what this node or an announcer told it, or makes something of it: nothing of the blocks
+   * themselves, and no part of them but single addresses, which other nodes may have borrowed.
+   */
+  private ownBlocks(blocks: readonly Prefix[]): PolicyTerm[] {
+    const rules = blocks.flatMap((prefix) => {
+      const [length, bits] = [prefixLength(prefix), addressBits(familyOf(prefix))];
+      return length < bits ? [{ prefix, permit: true, ge: length, le: bits - 1 }] : [];
+    });
+    if (rules.length === 0) return [];
+    this.lists.push({ name: 'own blocks', rules });
+    // oxlint-disable-next-line unicorn/no-thenable -- the word for a term's verdict; never awaited
+    return [{ name: 'own blocks', match: { prefixLists: ['own blocks'] }, then: 'reject' }];
+  }
+
   private name(direction: 'import' | 'export', session: BgpSession, external: boolean): string {
-    return `${direction} IPv${session.family} ${external ? 'eBGP' : 'iBGP'} ${session.filters.join(' ')}`;
+    const kind = `${session.toGateway ? 'gateway ' : ''}${external ? 'eBGP' : 'iBGP'}`;
+    return `${direction} IPv${session.family} ${kind} ${session.filters.join(' ')}`;
   }
 
   private has(name: string): boolean {

@@ -77,6 +77,8 @@ export class BlockNetwork implements AgentNetwork {
   private readonly secret: ReturnType<typeof secretsIn>;
   /** Resources that sessions are made from were changed. */
   private bgpChanged = true;
+  /** Own blocks, as the sessions' policies know them. */
+  private guarded: readonly Prefix[] = [];
   /** What tunnels are made from was changed. */
   private tunnelsChanged = true;
   private uplinks: Readonly<Partial<Record<Family, Uplink>>> = {};
@@ -195,6 +197,9 @@ export class BlockNetwork implements AgentNetwork {
     const blocks = this.knowledge.blocks();
     this.speaker.setAnnouncements(this.announcements(blocks));
     this.handBlackholes(blocks);
+    if (!this.plan || Bun.deepEquals(blocks, this.guarded)) return;
+    this.bgpChanged = true;
+    this.context.changed();
   }
 
   private handBlackholes(blocks: readonly Prefix[]): void {
@@ -289,7 +294,9 @@ export class BlockNetwork implements AgentNetwork {
     const nodes = [...resources.nodes, ...this.departed.list()];
     this.bgp = effectiveBgp(this.context.config.node, { ...resources, nodes }, plan);
     if (!this.bgp) return;
-    this.plan = speakerPlan({ node: this.bgp, routerId: this.routerId(), secret: this.secret });
+    this.guarded = this.knowledge.blocks();
+    const { bgp: node, guarded: blocks, secret } = this;
+    this.plan = speakerPlan({ node, blocks, routerId: this.routerId(), secret });
     this.onBlocks();
     this.nextHops.refresh();
     this.handPeerRoutes();

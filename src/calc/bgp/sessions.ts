@@ -43,6 +43,8 @@ export interface BgpSession {
   readonly keepaliveTime: number | undefined;
   /** How often our own AS may be in a path we take. */
   readonly allowedLocalAs: number;
+  /** With the node's default gateway: a way out, and not a part of the cluster. */
+  readonly toGateway: boolean;
   /** The gateway through which the peer is reached, on a route of its own. */
   readonly reachableBy: IpAddress | undefined;
   /** Of the filters that exist, in order; the first rule that fits decides, none means accept. */
@@ -139,6 +141,7 @@ export function meshSessions(self: Speaker, other: Speaker, { global }: Cluster)
       restartTime: global?.nodeMeshMaxRestartTime,
       keepaliveTime: undefined,
       allowedLocalAs: 0,
+      toGateway: false,
       reachableBy: undefined,
       filters: [],
       importRules: [],
@@ -184,6 +187,7 @@ function sessionOf(
     restartTime: workload ? undefined : spec.maxRestartTime,
     keepaliveTime: workload ? undefined : spec.keepaliveTime,
     allowedLocalAs: peering.allowedLocalAs,
+    toGateway: spec.peerIP?.address === 'gateway' && !peering.isNode,
     reachableBy: spec.reachableBy !== undefined && familyOf(spec.reachableBy) === family ? spec.reachableBy : undefined,
     filters: known.map((filter) => filter.name),
     importRules: known.flatMap((filter) => (family === 4 ? filter.spec.importV4 : filter.spec.importV6)),
