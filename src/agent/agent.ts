@@ -28,7 +28,9 @@ import type { NodeKernel } from './kernel.ts';
 import { lockNode } from './lock.ts';
 import { methodFor } from './method.ts';
 import type { AgentNetwork, NetworkContext, NodeView } from './network.ts';
-import { reportOf, statusOf } from './report.ts';
+import { underLease } from './leased.ts';
+import { Publisher } from './publisher.ts';
+import { publishedOf, reportOf, statusOf } from './report.ts';
 import { createPodServer } from './pods.ts';
 import type { PodServer } from './pods.ts';
 import type { NodeStatus, Readiness } from '../status/mod.ts';
@@ -38,6 +40,8 @@ const GATHER_MS = 2;
 /** After a plan, no other for this many times its duration. */
 const PLAN_PAUSE = 3;
 const FAMILIES = [4, 6] as const;
+/** An agent that is gone for longer has no status any more, seconds. */
+const STATUS_SECONDS = 60;
 
 export interface AgentOptions {
   readonly config: AgentConfig;
@@ -68,6 +72,7 @@ export class Agent {
   private blockAccess: BlockAccess | undefined;
   private readonly openStore: (() => Promise<Datastore>) | undefined;
   private readonly wakeup = new Wakeup();
+  private readonly publisher: Publisher;
   /** The last look at the host, and whether something was told since. */
   private host: HostSnapshot | undefined;
   private hostChanged = true;
@@ -89,6 +94,7 @@ export class Agent {
     this.routes = new RouteReconciler({
       ...{ kernel: this.kernel.routes, protocol: config.routeProtocol, log, clock: this.clock, refreshMs },
     });
+    this.publisher = new Publisher(() => publishedOf(this), this.clock);
     this.pods = createPodServer({
       ...{ config, log, clock: this.clock },
       network: () => this.podNetwork(),
@@ -96,6 +102,7 @@ export class Agent {
       routed: { routes: this.routes, blocks: () => this.blockAccess },
       onChange: () => {
         for (const network of this.networks) network.podsChanged();
+        this.publisher.notify();
       },
     });
   }
@@ -110,11 +117,14 @@ export class Agent {
     using _events = this.kernel.watch((event) => this.onKernelEvent(event));
     using _forwarding = this.kernel.watchForwarding(() => this.caretaker.notify());
     using _tables = this.watchTables();
+    using _routed = this.routes.onPass(() => this.publisher.notify());
+    using _kept = this.caretaker.onPass(() => this.publisher.notify());
     const failed = new AbortController();
     const until = AbortSignal.any([signal, failed.signal]);
     const parts: Record<string, Promise<void>> = {
       planning: this.planning(until),
       ...Object.fromEntries(this.networks.map((network) => [network.kind, network.run(store, until)])),
+      status: this.publishing(store, until),
       caretaker: this.caretaker.run(until),
       memory: keepMemorySmall(until, this.clock),
       routes: this.kernel.inside(() => this.routes.run(until)),
@@ -165,6 +175,7 @@ export class Agent {
         const context: NetworkContext = {
           ...{ config, log, clock, kernel, caretaker, routes },
           changed: () => this.wakeup.notify(),
+          statusChanged: () => this.publisher.notify(),
           pods: () => this.pods.pods(),
           setPodMtu: (mtu) => this.setPodMtu(mtu),
           offerBlocks: (access) => (this.blockAccess = access),
@@ -200,6 +211,15 @@ export class Agent {
     const byName = new Map([...this.sysctlWishes.values()].flat().map((wish) => [wish.name, wish]));
     this.sysctls.setDesired([...byName.values()]);
     this.caretaker.notify();
+  }
+
+  /** This node's word in the datastore, and its turns for all nodes, for as long as it lives. */
+  private publishing(store: Datastore, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this;
+    return underLease({ store, clock, log, seconds: STATUS_SECONDS }, signal, async (lease, until) => {
+      const turns = this.networks.map((network) => network.leased(store, lease, until));
+      await Promise.all([this.publisher.run(store, lease, until), ...turns]);
+    });
   }
 
   private open(): Promise<Datastore> {
@@ -254,6 +274,7 @@ export class Agent {
     const view = this.viewOf(this.host);
     this.hostChanged = view.missingAddress;
     for (const network of this.networks) network.replan(view);
+    this.publisher.notify();
     return this.hostChanged;
   }
 

@@ -7,10 +7,17 @@
 import type { Clock, Logger, Result } from '../base/mod.ts';
 import type { BlockAccess } from '../cni/mod.ts';
 import type { Caretaker, RouteReconciler, SysctlWish } from '../dataplane/mod.ts';
-import type { Datastore } from '../datastore/mod.ts';
+import type { Datastore, LeaseId } from '../datastore/mod.ts';
 import type { NatRules, PodNetwork } from '../desired/mod.ts';
-import type { Family } from '../net/mod.ts';
-import type { DatastoreStatus, NetworkSections, PodStatus, ProblemStatus, RouteStatusItem } from '../status/mod.ts';
+import type { Family, IpAddress } from '../net/mod.ts';
+import type {
+  DatastoreStatus,
+  NetworkSections,
+  PodStatus,
+  ProblemStatus,
+  PublishedStatus,
+  RouteStatusItem,
+} from '../status/mod.ts';
 import type { AddressState } from './address.ts';
 import type { AgentConfig, NetworkKind } from './config.ts';
 import type { HostSnapshot } from './detect.ts';
@@ -32,6 +39,8 @@ export interface NetworkContext {
   readonly kernel: NodeKernel;
   readonly caretaker: Caretaker;
   readonly routes: RouteReconciler;
+  /** What is told of this node may be other than it was. */
+  readonly statusChanged: () => void;
   /** Something was learned: `replan` is wanted soon. */
   readonly changed: () => void;
   /** The pods attached to this node, of whatever network. */
@@ -57,6 +66,8 @@ export interface NetworkReport {
   /** Why this node is not ready. */
   readonly reasons: readonly string[];
   readonly warnings: readonly string[];
+  /** Producers of routes that it says itself what they wait for. */
+  readonly answersFor?: readonly string[];
   readonly datastore: Pick<DatastoreStatus, 'state' | 'reason' | 'revision'>;
   readonly problems: readonly ProblemStatus[];
   /** Its routes, each with whether it is in the kernel. */
@@ -82,6 +93,10 @@ export interface AgentNetwork {
   /** The network pods are attached to, or why there is none yet. */
   podNetwork(): Result<PodNetwork, string>;
   report(): NetworkReport;
+  /** Its part of what is published: addresses in use besides pods', and what others act on. */
+  published(): Pick<PublishedStatus, 'blocks'> & { readonly inUse: readonly IpAddress[] };
+  /** What it does for all nodes when it is its turn, under this node's lease; until aborted. */
+  leased(store: Datastore, lease: LeaseId, signal: AbortSignal): Promise<void>;
   /**
    * For the dry run: reads the datastore once and tells the writers what is wanted. Gives lines of what is planned outside
    * of the kernel; throws GodwitError when the datastore does not answer.

@@ -2,13 +2,14 @@
 import { printable } from '../base/mod.ts';
 import type { RouteReconciler } from '../dataplane/mod.ts';
 import type { Route } from '../desired/mod.ts';
-import { formatInterfaceAddress } from '../net/mod.ts';
+import { formatInterfaceAddress, parseInterfaceAddress } from '../net/mod.ts';
 import type {
   AddressStatus,
   DatastoreStatus,
   NetworkSections,
   NodeStatus,
   ProblemStatus,
+  PublishedStatus,
   Readiness,
   RouteStatusItem,
   RoutesStatus,
@@ -47,7 +48,9 @@ export function reportOf(agent: Agent): AgentReport {
     if (!part.inSync) reasons.push(`${part.name}: ${printable(part.problem, 500)}`);
   }
   const status = routes.status();
-  if (status.waitingFor.length > 0) reasons.push('routes: the picture of the network is not complete');
+  const answered = new Set(networks.flatMap(({ answersFor = [] }) => answersFor));
+  if (status.waitingFor.some((producer) => !answered.has(producer)))
+    reasons.push('routes: the picture of the network is not complete');
   else if (status.installed < status.wanted) {
     reasons.push(`routes: ${status.wanted - status.installed} of ${status.wanted} are not in the kernel`);
   }
@@ -135,5 +138,25 @@ export function statusOf(agent: Agent): NodeStatus {
       ...(refusal === undefined ? {} : { reason: refusal }),
       pods: agent.pods.pods(),
     },
+  };
+}
+
+/** What is put into the datastore. */
+export function publishedOf(agent: Agent): PublishedStatus {
+  const { ready, reasons, warnings } = reportOf(agent);
+  const { wanted, installed } = agent.routes.status();
+  const parts = agent.networks.map((network) => network.published());
+  const pods = agent.pods.pods().flatMap(({ addresses }) => {
+    return addresses.flatMap((text) => parseInterfaceAddress(text)?.address ?? []);
+  });
+  const blocks = parts.find((part) => part.blocks)?.blocks;
+  return {
+    ...{ node: agent.config.node, networks: agent.config.network, ready, reasons, warnings },
+    addresses: neededAddresses(agent).flatMap(({ detection: { family }, current }) => {
+      return current ? [{ family, address: current.address }] : [];
+    }),
+    inUse: [...new Set([...pods, ...parts.flatMap(({ inUse }) => inUse)])].sort(),
+    routes: { wanted, installed },
+    ...(blocks && { blocks }),
   };
 }

@@ -1,5 +1,8 @@
 // Calico's network under the agent: nodes that know each other from the datastore alone, and routes that come by BGP.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { ip, prefix } from '../../src/net/mod.ts';
+import { parsePublished, statusKey } from '../../src/status/mod.ts';
+import type { PublishedStatus, Readiness } from '../../src/status/mod.ts';
 import { claim, giveUp, poolOf, putResource } from '../support/calico.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
@@ -73,6 +76,57 @@ describe.skipIf(!here)('three nodes with blocks', () => {
     node.run('ip', 'route', 'del', '10.233.7.0/26');
     await node.hasRoutes(blackhole(1), to(2), to(3), '10.233.7.0/26 via 10.168.0.2 dev eth0');
     await giveUp(cluster.store, 'n2', '10.233.7.0/26');
+  });
+
+  test('each says in the datastore, under a lease, what it has: others act on it', async () => {
+    const said = async (n: number) => {
+      const { kv } = await cluster.store.get(statusKey(`n${n}`));
+      return kv && { lease: kv.lease, status: parsePublished(kv.value), json: JSON.parse(kv.value) as PublishedStatus };
+    };
+    const first = await until('its neighbours’ blocks are told', async () => {
+      const now = await said(1);
+      const theirs = now?.status?.installed.get('10.168.0.2') ?? [];
+      return now?.status?.ready === true && theirs.join() === own(2) ? now : undefined;
+    });
+    expect(first.lease).not.toBe('0' as never);
+    expect(first.json.blocks?.blocks).toEqual([prefix(own(1))]);
+    expect(first.json).toMatchObject({
+      ...{ node: 'n1', ready: true, addresses: [{ family: 4, address: ip('10.168.0.1') }] },
+      blocks: { sessions: { wanted: 2, established: 2, down: [] } },
+    });
+    await cluster.node(2).stop('SIGKILL');
+    // one neighbour of two: that is the neighbour's trouble
+    const without = await until('a session is down', async () => {
+      const now = await said(1);
+      return now?.json.blocks?.sessions.down.includes('Mesh_10_168_0_2') === true ? now.json : undefined;
+    });
+    expect(without).toMatchObject({ ready: true, warnings: [expect.stringContaining('session Mesh_10_168_0_2')] });
+    await cluster.node(3).stop('SIGKILL');
+    await until('it is not ready: nobody is there', async () => (await said(1))?.status?.ready === false);
+    cluster.node(3).start(blocks);
+    cluster.node(2).start(blocks);
+    await cluster.node(2).ready();
+    await until('it is ready again', async () => (await said(1))?.status?.ready);
+  });
+
+  test('not ready before a neighbour has its blocks in its kernel', async () => {
+    // somebody else's route keeps node 2 from having it
+    await cluster.node(1).stop();
+    await giveUp(cluster.store, 'n1', own(1));
+    cluster.node(1).run('ip', 'route', 'flush', 'proto', '71');
+    for (const n of [2, 3])
+      cluster.node(n).run('ip', 'route', 'replace', '10.233.8.0/26', 'dev', 'lo', 'proto', 'static');
+    await claim(cluster.store, 'n1', '10.233.8.0/26');
+    cluster.node(1).start(blocks);
+    const waits = await until('it says so', async () => {
+      const { reasons } = (await cluster.node(1).ask<Readiness>('/readyz')) ?? { reasons: [] };
+      return reasons.find((reason) => reason.includes('does not have 10.233.8.0/26 in its kernel yet'));
+    });
+    expect(waits).toMatch(/^bgp: n[23] /);
+    for (const n of [2, 3]) cluster.node(n).run('ip', 'route', 'del', '10.233.8.0/26', 'proto', 'static');
+    await cluster.node(1).ready();
+    await claim(cluster.store, 'n1', own(1));
+    await giveUp(cluster.store, 'n1', '10.233.8.0/26');
   });
 
   test('the dry run says what would be done', async () => {

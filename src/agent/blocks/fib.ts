@@ -67,9 +67,14 @@ export class BgpFib {
     return this.routes_.values();
   }
 
-  /** The prefixes that come from this neighbour's address, as next hop. */
-  *through(nextHop: IpAddress): Generator<Prefix> {
-    for (const [prefix, paths] of this.paths) if (paths.some((path) => path.nextHop === nextHop)) yield prefix;
+  /** By next hop: the prefixes whose route is in the kernel. */
+  installed(): Map<IpAddress, Prefix[]> {
+    const found = new Map<IpAddress, Prefix[]>();
+    for (const [prefix, paths] of this.paths) {
+      if (!this.target.isInstalled({ destination: prefix })) continue;
+      for (const { nextHop } of paths) found.set(nextHop, [...(found.get(nextHop) ?? []), prefix]);
+    }
+    return found;
   }
 
   /** From now on routes are made like this, those that are there too. */

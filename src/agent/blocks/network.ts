@@ -12,19 +12,29 @@ import type { Network, SpeakerEvent } from '../../bgp/speaker/mod.ts';
 import type { ViewRoute } from '../../bgp/fib/mod.ts';
 import { SourceCheckPart } from '../../dataplane/mod.ts';
 import type { SysctlWish } from '../../dataplane/mod.ts';
-import type { Datastore } from '../../datastore/mod.ts';
+import type { Datastore, LeaseId } from '../../datastore/mod.ts';
 import { openBlockAccess } from '../../cni/mod.ts';
 import type { NatRules, PodNetwork, Route } from '../../desired/mod.ts';
 import { encodeStored, resourceKey } from '../../model/mod.ts';
 import type { ResourceChange } from '../../model/mod.ts';
 import { BlockIpam, CONFIG_KEY, FollowedSettings } from '../../ipam/blocks/mod.ts';
-import { addressFromBytes, familyOf, hostPrefix, parseInterfaceAddress, prefixContains } from '../../net/mod.ts';
+import {
+  addressFromBytes,
+  familyOf,
+  hostPrefix,
+  parseInterfaceAddress,
+  prefixContains,
+  prefixCovers,
+} from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import { ReflectorKeeper } from '../../reflectors/mod.ts';
 import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
 import type { NodeKernel } from '../kernel.ts';
 import { speakerPlan } from './bgp-config.ts';
 import type { SpeakerPlan } from './bgp-config.ts';
+import { collectLeaks } from './collector.ts';
+import { awaitConfirmation } from './confirmation.ts';
+import type { ConfirmationView } from './confirmation.ts';
 import { Departed } from './departed.ts';
 import { BgpFib } from './fib.ts';
 import { Knowledge } from './knowledge.ts';
@@ -32,7 +42,7 @@ import { NextHops } from './next-hops.ts';
 import { NodeResourceKeeper, saysSo, withFacts } from './node-resource.ts';
 import type { NodeFacts } from './node-resource.ts';
 import { Owners } from './owners.ts';
-import { reportOf } from './report.ts';
+import { publishedBlocks, reportOf, sessionsOf } from './report.ts';
 import { localPrefOf } from './rules.ts';
 import { secretsIn } from './secrets.ts';
 import { SpeakerKeeper } from './speaker.ts';
@@ -50,6 +60,8 @@ const VXLAN = 'vxlan';
 const PRIORITY = 1024;
 /** How long neighbours that are not there, or have not told everything, keep what is stale, beyond the speaker's own wait. */
 const SWEEP_PATIENCE_MS = 30_000;
+/** After this, neighbours that are not there do not keep this node from being ready. */
+const START_PATIENCE_MS = 15_000;
 /** After this, pods are attached although some neighbours are not there. */
 const POD_PATIENCE_MS = 5_000;
 /** Pods come in bunches: their addresses are looked at once, milliseconds. */
@@ -69,6 +81,10 @@ export class BlockNetwork implements AgentNetwork {
   bgp: NodeBgp | undefined;
   /** Generation of the plan of reflectors that the sessions were made from; 0 without one. */
   generation = 0;
+  /** What neighbours have not confirmed of this node's blocks; undefined once they have. */
+  unconfirmed: string | undefined = 'the neighbours were not asked yet for this node’s blocks';
+  /** Whether everything was as it should be once, or neighbours that are not there were waited for long enough. */
+  settled = false;
   /** Whether the neighbours have told everything once. */
   routedOnce = false;
   private readonly nextHops: NextHops;
@@ -82,6 +98,7 @@ export class BlockNetwork implements AgentNetwork {
   /** What tunnels are made from was changed. */
   private tunnelsChanged = true;
   private uplinks: Readonly<Partial<Record<Family, Uplink>>> = {};
+  private ipam: BlockIpam | undefined;
   private vxlanRoutes: readonly Route[] = [];
   private mtuDone: number | undefined;
   private podsLook: Disposable | undefined;
@@ -162,6 +179,7 @@ export class BlockNetwork implements AgentNetwork {
     const { clock, log, config } = this.context;
     const { node } = config;
     const ipam = new BlockIpam({ store, node, settings, clock, log });
+    this.ipam = ipam;
     this.context.offerBlocks(openBlockAccess({ ipam, store, node, clock, log }));
     await Promise.all([
       this.knowledge.run(store, signal),
@@ -170,8 +188,53 @@ export class BlockNetwork implements AgentNetwork {
       this.owners.run(store, signal),
       this.tunnels.run(ipam, signal),
       this.speaker.run(signal),
+      this.confirming(store, signal),
       this.reflectors.run(store, signal),
     ]);
+  }
+
+  private async confirming(store: Datastore, signal: AbortSignal): Promise<void> {
+    const { clock, log, statusChanged } = this.context;
+    await awaitConfirmation({ store, clock, log, view: () => this.confirmationView() }, signal, (missing) => {
+      this.unconfirmed = missing;
+      this.settled = missing === undefined;
+      statusChanged();
+    });
+    await untilAborted(signal);
+  }
+
+  private confirmationView(): ConfirmationView {
+    const sessions = sessionsOf(this);
+    const arrived = sessions.every(({ state, endOfRib, inStep }) => state === 'Established' && endOfRib && inStep);
+    // what filters of a BGPPeer leave of this node's blocks is nobody's fault
+    const meshed = [...(this.plan?.sessions.values() ?? [])].filter(({ peer }) => peer === undefined);
+    const up = new Set(meshed.map(({ neighbor }) => neighbor));
+    const told = (prefix: Prefix) => {
+      const around = this.bgp?.pools.filter(({ cidr }) => prefixCovers(cidr, prefix)) ?? [];
+      return around.length > 0 && around.every((pool) => pool.export);
+    };
+    const nodes = [...this.knowledge.resources.list('Node')].filter(({ spec }) =>
+      [spec.bgp?.ipv4Address, spec.bgp?.ipv6Address].some((found) => found !== undefined && up.has(found.address)),
+    );
+    const announced = new Map<IpAddress, Prefix[]>();
+    for (const prefix of this.knowledge.blocks().filter(told)) {
+      const uplink = this.uplinks[familyOf(prefix)]?.address.address;
+      if (uplink !== undefined) announced.set(uplink, [...(announced.get(uplink) ?? []), prefix]);
+    }
+    const { speaker } = this.speaker;
+    const waited = speaker !== undefined && this.context.clock.wallNow() - speaker.startedAt > START_PATIENCE_MS;
+    const known = speaker !== undefined && this.knowledge.complete && (arrived || waited);
+    return { announced, neighbors: known ? nodes.map(({ name }) => name) : undefined };
+  }
+
+  published() {
+    return { inUse: Object.values(this.tunnels.addresses), blocks: publishedBlocks(this) };
+  }
+
+  leased(store: Datastore, lease: LeaseId, signal: AbortSignal): Promise<void> {
+    const { ipam } = this;
+    const { clock, log } = this.context;
+    return ipam ? collectLeaks({ store, ipam, lease, clock, log }, signal) : untilAborted(signal);
   }
 
   private onResource(change: ResourceChange | undefined): void {
@@ -349,6 +412,7 @@ export class BlockNetwork implements AgentNetwork {
   }
 
   private onSpeaker(event: SpeakerEvent): void {
+    if (event.type === 'state' || event.type === 'end-of-rib') this.context.statusChanged();
     this.reflectors.notify();
     if (event.type === 'end-of-rib' || event.type === 'removed') this.lookRouted();
   }
@@ -481,3 +545,9 @@ function keepRoutes(before: readonly Route[], after: readonly Route[]): Route[] 
     return same && Bun.deepEquals(same, route) ? same : route;
   });
 }
+
+const untilAborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });

@@ -2,9 +2,10 @@
 import { printable } from '../../base/mod.ts';
 import type { Peer } from '../../bgp/speaker/mod.ts';
 import { comparePrefixes } from '../../net/mod.ts';
-import type { BgpSessionStatus, BlocksStatus, ProblemStatus } from '../../status/mod.ts';
+import type { BgpSessionStatus, BlocksStatus, ProblemStatus, PublishedStatus } from '../../status/mod.ts';
 import type { NetworkReport } from '../network.ts';
 import { routeItems } from '../report.ts';
+import { BGP } from './fib.ts';
 import type { BlockNetwork } from './network.ts';
 
 export function reportOf(network: BlockNetwork): NetworkReport {
@@ -20,6 +21,8 @@ export function reportOf(network: BlockNetwork): NetworkReport {
   const { stale, complete, revision } = knowledge;
   return {
     ...{ reasons, warnings, problems },
+    // a neighbour that is not there keeps what is stale, and is told of as a session
+    answersFor: [BGP],
     datastore: {
       state: stale === undefined ? 'in-sync' : complete ? 'stale' : 'connecting',
       ...(stale === undefined ? {} : { reason: stale }),
@@ -56,14 +59,13 @@ function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[]) {
     (plan ? warnings : reasons).push(`node: ${printable(nodeResource.problem, 500)}`);
   if (speaker.problem !== undefined) reasons.push(`bgp: ${printable(speaker.problem, 500)}`);
   else if (!speaker.speaker) reasons.push('bgp: the speaker is not started yet');
-  for (const session of sessions) {
-    if (session.state !== 'Established') {
-      reasons.push(
-        `session ${session.name}: ${session.state}${session.reason === undefined ? '' : `, ${session.reason}`}`,
-      );
-    } else if (!session.endOfRib) reasons.push(`session ${session.name}: it has not told everything yet`);
-    else if (!session.inStep) reasons.push(`session ${session.name}: it has not been told everything yet`);
-  }
+  const faults = sessions.flatMap((session) => faultOf(session, network.settled) ?? []);
+  // once this node was ready, a neighbour that goes is the neighbour's trouble: one node less must not take all others
+  // with it. A node that most of its neighbours are away from is in trouble itself
+  if (network.settled && faults.length * 2 <= sessions.length) warnings.push(...faults);
+  else reasons.push(...faults);
+  if (network.unconfirmed !== undefined && !reasons.some((reason) => reason.startsWith('session ')))
+    reasons.push(`bgp: ${network.unconfirmed}`);
   for (const { device, needed, inPlace, problem } of tunnels.status()) {
     if (!needed) continue;
     if (!inPlace) reasons.push(`tunnel ${device}: ${problem ?? 'not in place yet'}`);
@@ -72,6 +74,13 @@ function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[]) {
   for (const problem of plan?.problems ?? []) warnings.push(`bgp: ${printable(problem, 500)}`);
   for (const { key, reason } of knowledge.oddities()) warnings.push(`key ${key}: ${reason}`);
   return { reasons, warnings };
+}
+
+function faultOf({ name, state, reason, endOfRib, inStep }: BgpSessionStatus, settled: boolean): string | undefined {
+  if (state !== 'Established') return `session ${name}: ${state}${reason === undefined ? '' : `, ${reason}`}`;
+  if (!endOfRib) return `session ${name}: it has not told everything yet`;
+  // later it is always in the middle of being told something
+  return settled || inStep ? undefined : `session ${name}: it has not been told everything yet`;
 }
 
 function blocksStatus(
@@ -100,7 +109,20 @@ function blocksStatus(
   };
 }
 
-function sessionsOf({ plan, speaker }: BlockNetwork): BgpSessionStatus[] {
+/** The part of the published status: sessions in a few words, and what of others is in this node's kernel. */
+export function publishedBlocks(network: BlockNetwork): NonNullable<PublishedStatus['blocks']> {
+  const sessions = sessionsOf(network);
+  const down = sessions.filter(({ state }) => state !== 'Established').map(({ name }) => name);
+  return {
+    ...{ blocks: network.knowledge.blocks(), tunnels: network.tunnels.status() },
+    sessions: { wanted: sessions.length, established: sessions.length - down.length, down: down.slice(0, 20) },
+    installed: Object.fromEntries(
+      [...network.fib.installed()].map(([hop, prefixes]) => [hop, prefixes.sort(comparePrefixes)]),
+    ),
+  };
+}
+
+export function sessionsOf({ plan, speaker }: BlockNetwork): BgpSessionStatus[] {
   return [...(plan?.sessions.values() ?? [])].map((session): BgpSessionStatus => {
     const { name, neighbor, remoteAs, family } = session;
     const peer = speaker.speaker?.peers.get(neighbor);

@@ -198,6 +198,14 @@ export class SubnetNetwork implements AgentNetwork {
     return reportOf(this);
   }
 
+  published() {
+    return { inUse: [] };
+  }
+
+  async leased(): Promise<void> {
+    // a lease is its node's own business
+  }
+
   async preview(store: Datastore, view: NodeView, signal: AbortSignal): Promise<readonly string[]> {
     const { config } = this.context;
     this.view = view;
