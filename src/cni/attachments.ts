@@ -25,7 +25,7 @@ import type { Debt } from './debts.ts';
 import { CniError, codes } from './error.ts';
 import { RoutedPods } from './routed.ts';
 import type { RoutedOptions } from './routed.ts';
-import { bridgedAttachment, rebuiltAttachment, routedAttachment, routedInterfaceName } from './shape.ts';
+import { bridgedAttachment, kubernetesPod, rebuiltAttachment, routedAttachment, routedInterfaceName } from './shape.ts';
 import type { AttachRequest, Place, PodName } from './shape.ts';
 import { AttachmentTable, keyOf } from './table.ts';
 import { Turns } from './turns.ts';
@@ -106,8 +106,9 @@ export class Attachments implements Disposable {
     return this.make(bridgedAttachment(request, network, this.choose(request, network), bridge, place), pod, bridge);
   }
 
-  private async attachRouted(request: AttachRequest, pod: NetworkNamespace, network: RoutedNetwork) {
+  private async attachRouted(asked: AttachRequest, pod: NetworkNamespace, network: RoutedNetwork) {
     const { routed } = this;
+    const request = { ...asked, pod: kubernetesPod(asked.pod) };
     if (!routed) throw new CniError(codes.tryAgain, 'this agent attaches no routed pods');
     try {
       const addresses = await routed.assign(request, network);
@@ -216,7 +217,7 @@ export class Attachments implements Disposable {
       const attachment = this.table.get(key);
       if (attachment) return this.release(attachment);
       // the record may be lost, the link's name is not
-      const owner = { container, interface: name, ...(hint.pod && { pod: hint.pod }) };
+      const owner = { container, interface: name, pod: kubernetesPod(hint.pod) };
       await this.detach(this.table.hostInterface(key), owner);
       if (!this.routed) return;
       await this.detach(routedInterfaceName(owner), owner);
@@ -304,7 +305,8 @@ export class Attachments implements Disposable {
   /** Why no ADD can succeed now; undefined when one can. */
   obstacle(network: PodNetwork): CniError | undefined {
     if (isRouted(network)) {
-      if (this.routed?.available !== true) return new CniError(codes.notAvailable, 'the datastore is not open yet');
+      const reason = this.routed ? this.routed.obstacle : 'this agent attaches no routed pods';
+      if (reason !== undefined) return new CniError(codes.notAvailable, 'no address can be given now', reason);
     } else {
       const bridge = this.endpoints.link(network.bridge);
       if (!bridge) return new CniError(codes.limitedConnectivity, `bridge ${network.bridge} is missing`);

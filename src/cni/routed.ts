@@ -65,6 +65,8 @@ export class RoutedPods {
   private readonly log: Logger;
   /** Recovered, and not confirmed to be known yet. */
   private unconfirmed: readonly Attachment[] = [];
+  /** Why the datastore did not do what it was last asked for; what was not done is owed, so it is asked again. */
+  private away: string | undefined;
 
   /** Throws what the file system says when the state directory cannot be made. */
   constructor(options: RoutedOptions, stateDirectory: string, log: Logger) {
@@ -73,8 +75,9 @@ export class RoutedPods {
     this.debts = new Debts(stateDirectory);
   }
 
-  get available(): boolean {
-    return this.options.blocks() !== undefined;
+  /** Why no address can be given now, as far as is known. */
+  get obstacle(): string | undefined {
+    return this.options.blocks() ? this.away : notOpen().message;
   }
 
   /** Addresses for the attachment; from here on they are owed until `made`. Throws CniError. */
@@ -87,7 +90,7 @@ export class RoutedPods {
     const wish = { handle, families: network.families, addresses, from, pod };
     const late = 'the datastore does not answer; nothing was attached';
     const patience = this.options.assignPatienceMs ?? ASSIGN_PATIENCE_MS;
-    return within(patience, late, (signal) => access.addresses.assign(wish, signal));
+    return this.watched(within(patience, late, (signal) => access.addresses.assign(wish, signal)));
   }
 
   private owe(handle: string, of: Pick<AttachRequest, 'container' | 'interface' | 'pod'>): void {
@@ -124,7 +127,7 @@ export class RoutedPods {
 
   /** Of a container nothing is known of here: another program may have attached it, or its record is lost. */
   async releaseUnknown(network: string, of: { container: string; interface: string; pod?: PodName | undefined }) {
-    if (!this.available) return;
+    if (!this.options.blocks()) return;
     const handle = handleOf(network, of.container, of.interface);
     this.oweInAnyCase(handle, of);
     await this.payIfPossible(handle);
@@ -147,11 +150,23 @@ export class RoutedPods {
     const access = this.options.blocks();
     if (!access) throw notOpen();
     const patience = this.options.releasePatienceMs ?? RELEASE_PATIENCE_MS;
-    await within(patience, 'the datastore does not answer', async (signal) => {
+    const work = within(patience, 'the datastore does not answer', async (signal) => {
       await Promise.all([access.endpoints.withdraw(debt, signal), access.addresses.release(debt.handle, signal)]);
       // whoever stopped waiting may have noted the same handle again
       if (!signal.aborted) this.debts.forget(debt.handle);
     });
+    await this.watched(work);
+  }
+
+  private async watched<T>(work: Promise<T>): Promise<T> {
+    try {
+      const done = await work;
+      this.away = undefined;
+      return done;
+    } catch (error) {
+      this.away = error instanceof CniError && error.code === codes.tryAgain ? error.message : undefined;
+      throw error;
+    }
   }
 
   isRouted(attachment: Attachment): boolean {

@@ -52,6 +52,12 @@ function randomMac(): MacAddress {
   return macFromBytes(bytes);
 }
 
+const NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
+
+/** The pod, if it has names Kubernetes gives: they become part of the datastore's records, and nothing else may. */
+export const kubernetesPod = (pod: PodName | undefined): PodName | undefined =>
+  pod && NAME.test(pod.namespace) && NAME.test(pod.name) ? pod : undefined;
+
 type Identity = Pick<AttachRequest, 'container' | 'interface' | 'pod'>;
 
 /**
@@ -60,7 +66,7 @@ type Identity = Pick<AttachRequest, 'container' | 'interface' | 'pod'>;
  */
 export function routedInterfaceName({ container, interface: name, pod }: Identity): string {
   const first = name === 'eth0' ? '' : `/${name}`;
-  const text = pod && pod.name !== '' ? `${pod.namespace}.${pod.name}${first}` : `${container}/${name}`;
+  const text = pod ? `${pod.namespace}.${pod.name}${first}` : `${container}/${name}`;
   return ROUTED_PREFIX + createHash('sha1').update(text).digest('hex').slice(0, 11);
 }
 

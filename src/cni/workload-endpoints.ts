@@ -182,7 +182,7 @@ export function workloadEndpoint(
 
 export function identityOf(attachment: Pick<Attachment, 'container' | 'interface' | 'pod'>): EndpointIdentity {
   const { container, interface: name, pod } = attachment;
-  return { container, interface: name, ...(pod && pod.name !== '' && { namespace: pod.namespace, pod: pod.name }) };
+  return { container, interface: name, ...(pod && { namespace: pod.namespace, pod: pod.name }) };
 }
 
 function containerOf(value: string): string | undefined {

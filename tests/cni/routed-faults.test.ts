@@ -89,6 +89,7 @@ describe.skipIf(!here)('faults of routed pods', () => {
     stopEtcd();
     try {
       expect((await runPlugin('ADD', waiting.call())).json).toMatchObject({ code: 11 });
+      expect((await runPlugin('STATUS', { config: node.config() })).json).toMatchObject({ code: 50 });
       // what is attached needs no datastore
       expect((await runPlugin('ADD', kept.call())).status).toBe(0);
       expect(await runPlugin('DEL', late.call())).toMatchObject({ status: 0, stdout: '' });
@@ -104,6 +105,7 @@ describe.skipIf(!here)('faults of routed pods', () => {
     // whatever became of the request that nobody waited for: the next ADD works
     const again = await runPlugin('ADD', waiting.call());
     expect(again.status).toBe(0);
+    expect((await runPlugin('STATUS', { config: node.config() })).status).toBe(0);
     expect((await runPlugin('DEL', waiting.call())).status).toBe(0);
     await nothingLeft();
     await agent!.kill();

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'bun:test';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { runPlugin } from '../support/cni.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { TestNamespaces, until } from '../support/netns.ts';
@@ -289,6 +290,45 @@ describe.skipIf(!here)('routed pods', () => {
     await until('both endpoints are known', () => keys(`${endpoints}default/`).length === 2);
     for (const each of [call, { ...call, interface: 'net1' }]) await runPlugin('DEL', each);
     expect(keys('/calico/ipam/v2/handle/')).toEqual([]);
+  });
+
+  test('a pod that Calico attached keeps its address from others, and DEL takes it away', async () => {
+    const p = pod('from-calico');
+    const wish = { runtimeConfig: { ips: ['10.99.0.200'] }, ipam: { type: 'calico-ipam' } };
+    // what Calico left: the pair without a mark of ours, its route, its records; a record of our own there never was
+    expect((await runPlugin('ADD', p.call(wish))).status).toBe(0);
+    const key = `${endpoints}shop/node1-k8s-from--calico-eth0`;
+    await until('the endpoint is known', () => memory.data.has(key));
+    await node.stop();
+    rmSync(join(node.stateDirectory, 'attachments', `${p.cali}.json`));
+    const theirs = `ip link set ${p.cali} alias ''; ip route flush proto 71; ip route add 10.99.0.200 dev ${p.cali}`;
+    spaces.run('host', 'sh', '-c', theirs);
+    await node.start();
+    expect(node.server!.attachments()).toEqual([]);
+    expect(spaces.status('host', 'ping', '-c1', '-W2', '10.99.0.200')).toBe(0);
+    expect((await runPlugin('ADD', pod().call(wish))).json).toMatchObject({ code: 101 });
+    expect((await runPlugin('DEL', { ...p.call(), netns: '' })).status).toBe(0);
+    expect(hostLinks()).toEqual([]);
+    expect([...keys(endpoints), ...keys('/calico/ipam/v2/handle/')]).toEqual([]);
+  });
+
+  test('names no pod has do not get into the datastore', async () => {
+    for (const [namespace, name] of [
+      ['../../ipam', 'web'],
+      ['shop', 'x'.repeat(2000)],
+      ['shop', 'a b'],
+      ['', 'web'],
+    ]) {
+      const p = pod();
+      const args = `IgnoreUnknown=1;K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${name};K8S_POD_UID=u`;
+      const added = await runPlugin('ADD', { ...p.call(), args });
+      expect(added.json.interfaces![0]!.name).toBe(
+        `cali${createHash('sha1').update(`${p.container}/eth0`).digest('hex').slice(0, 11)}`,
+      );
+      const stored = [...memory.data.values()].map(({ key, value }) => key + value).join('');
+      expect([stored.includes('../'), stored.includes('xxxx'), stored.includes('a b')]).toEqual([false, false, false]);
+      expect((await runPlugin('DEL', { ...p.call(), args })).status).toBe(0);
+    }
   });
 
   test('the MTU of running pods follows, both ends, where nobody asked for less', async () => {
