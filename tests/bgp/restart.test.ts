@@ -137,6 +137,33 @@ describe('the peer restarts', () => {
     expect(peer.notification).toMatchObject({ code: 6, subcode: 9 });
     expect([...peer.notification!.data.subarray(0, 2)]).toEqual([6, 2]);
   });
+
+  test('a session that only gets other settings keeps the routes of both sides', async () => {
+    const at = port();
+    await using it = await speaker(at);
+    using peer = await dial(at);
+    peer.send(announcement(0, 20));
+    await until('routes', () => received(it.speaker, '127.0.0.2').total === 20);
+    const { config } = it.speaker;
+    const renewed = config.neighbors.map((n) =>
+      n.address === '127.0.0.2' ? { ...n, timers: { ...n.timers, hold: 30 } } : n,
+    );
+    it.speaker.apply({ ...config, neighbors: renewed });
+    await until('NOTIFICATION', () => peer.notification !== undefined);
+    expect(peer.notification).toMatchObject({ code: 6, subcode: 6 });
+    expect(received(it.speaker, '127.0.0.2')).toEqual({ total: 20, stale: 20 });
+    using again = await dial(at, gracefulRestart({ restarting: true }));
+    again.send(announcement(0, 20));
+    again.send(endOfRib());
+    await until('fresh', () => received(it.speaker, '127.0.0.2').stale === 0);
+    expect(received(it.speaker, '127.0.0.2').total).toBe(20);
+    // as another AS it starts from nothing
+    const other = renewed.map((n) => (n.address === '127.0.0.2' ? { ...n, remoteAs: 65009 } : n));
+    it.speaker.apply({ ...config, neighbors: other });
+    await until('NOTIFICATION', () => again.notification !== undefined);
+    expect(again.notification).toMatchObject({ code: 6, subcode: 9 });
+    await until('gone', () => received(it.speaker, '127.0.0.2').total === 0);
+  });
 });
 
 describe('we restart', () => {

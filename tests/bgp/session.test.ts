@@ -265,6 +265,6 @@ neighbors:
     it.speaker.apply(config(base(`127.0.0.1:${at}`, '')));
     await until('removed', () => one.notification !== undefined);
     expect(one.notification).toMatchObject({ code: 6, subcode: 3 });
-    expect(it.speaker.rib.stats().prefixes[4]).toBe(0);
+    await until('its routes are gone', () => it.speaker.rib.stats().prefixes[4] === 0);
   });
 });

@@ -94,6 +94,10 @@ describe('errors say line, setting, value and what is allowed', () => {
       '3: dynamic[1].range: overlaps with dynamic[0]',
     ],
     [
+      `${base}dynamic: [{ range: 10.0.0.0/8, as: any, password: x }]\nneighbors: [{ address: 10.1.0.1, as: 1 }]`,
+      '4: neighbors[0].address: is in the range 10.0.0.0/8, which has a password',
+    ],
+    [
       `${base}policies: { p: [{ match: { prefixLists: [x] }, then: accept }] }`,
       '3: policies.p[0].match.prefixLists: there is no prefix list "x"',
     ],

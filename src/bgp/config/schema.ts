@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { err, ok } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
-import { familyOf, prefixesOverlap } from '../../net/mod.ts';
+import { familyOf, prefixContains, prefixesOverlap } from '../../net/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
 import {
   address,
@@ -203,6 +203,14 @@ class Builder {
       this.checkPeer(settings, merged, at);
       return { ...settings, range, name, limit };
     });
+
+    for (const [index, n] of neighbors.entries()) {
+      const range = dynamic.find((d) => d.password !== undefined && prefixContains(d.range, n.address));
+      if (range === undefined || n.password !== undefined) continue;
+      // the kernel asks everybody in the range for a signature, and has no way to leave one out
+      const note = `is in the range ${range.range}, which has a password: this neighbour needs one too`;
+      this.fault(['neighbors', index, 'address'], note);
+    }
 
     const control = raw.control === false || raw.control === true ? undefined : (raw.control ?? DEFAULT_CONTROL);
     return {

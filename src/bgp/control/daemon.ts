@@ -75,25 +75,28 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   options.signal.addEventListener('abort', () => stop.abort(), { once: true });
   let planned = false;
   const running = speaker.run(stop.signal);
-  await Promise.race([speaker.ready, running]);
-  // neighbours that are near answer within this: their OPENs go out before anything else is made
-  await sleep(5, stop.signal);
-  const control =
-    config.control === undefined
-      ? undefined
-      : serveControl(config.control, speaker, {
-          reload,
-          restart: () => {
-            planned = true;
-            speaker.vanish();
-            stop.abort();
-          },
-        });
-  using _metrics = options.metrics && serveMetrics(speaker, options.metrics.address, options.metrics.port);
-  log.info({ routerId: config.routerId, asn: config.asn, restarting }, 'speaker started');
+  let control: Disposable | undefined;
   try {
+    await Promise.race([speaker.ready, running]);
+    // neighbours that are near answer within this: their OPENs go out before anything else is made
+    await sleep(5, stop.signal);
+    if (config.control !== undefined) {
+      control = serveControl(config.control, speaker, {
+        reload,
+        restart: () => {
+          planned = true;
+          speaker.vanish();
+          stop.abort();
+        },
+      });
+    }
+    using _metrics = options.metrics && serveMetrics(speaker, options.metrics.address, options.metrics.port);
+    log.info({ routerId: config.routerId, asn: config.asn, restarting }, 'speaker started');
     await running;
   } finally {
+    // also when the socket or the metrics could not be served: neighbours are told, and routes go
+    stop.abort();
+    await running.catch(() => {});
     if (!planned) control?.[Symbol.dispose]();
     await fib?.close(planned);
   }

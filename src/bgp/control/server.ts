@@ -48,10 +48,10 @@ const patient: object = { idleTimeout: 0 };
 /** Serves until disposed of, then removes the socket. Throws when the path cannot be had. */
 export function serveControl(path: string, speaker: Speaker, actions: ControlActions): Disposable {
   const control = new Control(speaker, actions);
-  mkdirSync(dirname(path), { recursive: true });
   const umask = process.umask(0o177);
   let server: Bun.Server<undefined>;
   try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     server = Bun.serve({ unix: path, ...patient, fetch: (request) => control.handle(request) });
     chmodSync(path, 0o600);
   } catch (error) {

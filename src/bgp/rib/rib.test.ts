@@ -27,6 +27,28 @@ describe('from one neighbour to another', () => {
     expect(bed.rib.stats()).toMatchObject({ prefixes: { 4: 0, 6: 0 }, paths: { 4: 0, 6: 0 }, attributeSets: 0 });
   });
 
+  test('a removed neighbour is worked off in turns, and its number is not used before', () => {
+    const bed = new TestBed();
+    const a = bed.peer(2, 64502);
+    const b = bed.peer(3, 64503);
+    a.announce([p1, p2], attributes({ path: [64502], via: '10.0.0.2' }));
+    bed.work();
+    expect(b.news()).toContain(`+ ${p1} via 10.0.0.1, path 65000 64502, origin 0`);
+    bed.rib.removePeer(a.id);
+    // nothing was decided yet, so nobody was told
+    expect(b.news()).toEqual([]);
+    const early = bed.peer(4, 64504);
+    expect(early.id).not.toBe(a.id);
+    bed.work();
+    expect(b.news().toSorted()).toEqual([`- ${p1}`, `- ${p2}`]);
+    const late = bed.peer(5, 64505);
+    expect(late.id).toBe(a.id);
+    late.announce([p1], attributes({ path: [64505], via: '10.0.0.5' }));
+    bed.work();
+    expect(b.news()).toEqual([`+ ${p1} via 10.0.0.1, path 65000 64505, origin 0`]);
+    expect(late.news()).toEqual(['end of rib 4', 'end of rib 6']);
+  });
+
   test('iBGP: path and MED kept, LOCAL_PREF sent, not from iBGP to iBGP', () => {
     const bed = new TestBed();
     const a = bed.peer(2, 64502);

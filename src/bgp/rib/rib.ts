@@ -67,6 +67,8 @@ class RibCore implements Rib {
   private readonly feeds = new Set<BestPathFeed>();
   private readonly view = new UpdateView();
   private readonly self: SetOrigin;
+  /** Removed, and still in what was decided or announced. */
+  private readonly leaving = new Set<PeerId>();
   private deferred = false;
   private announcedWork = false;
 
@@ -112,6 +114,7 @@ class RibCore implements Rib {
   // --------------------------------------------------------------------------------------------------- neighbours
 
   addPeer(config: PeerConfig): PeerId {
+    if (this.leaving.size > 0 && !this.pending) this.freeNumbers();
     let id = 1;
     while (this.peers[id]) id++;
     if (id > 0xffff) throw new Error('more than 65535 neighbours');
@@ -146,9 +149,19 @@ class RibCore implements Rib {
 
   removePeer(id: PeerId): void {
     this.sessionDown(id);
-    // its number may be used again only when nothing of it is left
-    this.settle();
-    this.peers[id] = undefined;
+    this.leaving.add(id);
+    this.tellWork();
+  }
+
+  /** Numbers of neighbours that are gone may be used again when nothing refers to them any more. */
+  private freeNumbers(): void {
+    for (const id of this.leaving) {
+      let told = 0;
+      for (const group of this.groups.all()) told += group.out.learnedFrom(id);
+      if (told > 0) continue;
+      this.leaving.delete(id);
+      this.peers[id] = undefined;
+    }
   }
 
   sessionUp(id: PeerId, session: PeerSession): void {
@@ -345,6 +358,7 @@ class RibCore implements Rib {
     this.announcedWork = false;
     this.collect();
     for (const family of families) this.tables[family].reclaim();
+    if (this.leaving.size > 0) this.freeNumbers();
     return false;
   }
 
@@ -354,12 +368,6 @@ class RibCore implements Rib {
     this.sets.collect((set) => {
       for (const group of this.groups.all()) group.out.setGone(set);
     });
-  }
-
-  /** Decides all that is open, so that nothing refers to paths that are gone. */
-  private settle(): void {
-    for (const family of families) while (this.tables[family].dirty.size > 0) this.tables[family].decide();
-    this.collect();
   }
 
   private checkOut(group: UpdateGroup): void {

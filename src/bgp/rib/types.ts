@@ -248,6 +248,7 @@ export interface Rib {
   addPeer(config: PeerConfig): PeerId;
   /** Takes a new configuration. Changed policies are applied to what was received before (soft reconfiguration). */
   updatePeer(peer: PeerId, config: PeerConfig): void;
+  /** Its routes go with the work that is done next; its handle is free for another neighbour when they are gone. */
   removePeer(peer: PeerId): void;
   sessionUp(peer: PeerId, session: PeerSession): void;
   /** Drops the peer's routes, except that those of `retain` stay and are marked as stale (RFC 4724 §4.2). */

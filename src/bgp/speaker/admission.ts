@@ -1,22 +1,16 @@
 /** Who may become a neighbour without being listed: dynamic ranges, their limits, and strangers. */
-import type { Clock, Logger } from '../../base/mod.ts';
 import { PrefixMap } from '../../net/mod.ts';
 import type { IpAddress, Prefix } from '../../net/mod.ts';
 import type { BgpConfig, DynamicRange, NeighborConfig } from '../config/mod.ts';
-
-/** Connections from strangers are logged at most this often. */
-const STRANGER_LOG_MS = 10_000;
+import type { SparseLog } from './sparse-log.ts';
 
 export class Admission {
-  private readonly clock: Clock;
-  private readonly log: Logger;
+  private readonly log: SparseLog;
   private ranges = new PrefixMap<DynamicRange>();
   /** How many neighbours each range has now. */
   private readonly members = new Map<string, number>();
-  private strangers = { count: 0, loggedAt: -Infinity };
 
-  constructor(clock: Clock, log: Logger) {
-    this.clock = clock;
+  constructor(log: SparseLog) {
     this.log = log;
   }
 
@@ -33,22 +27,14 @@ export class Admission {
   admit(address: IpAddress): DynamicRange | undefined {
     const range = this.ranges.lookup(address)?.[1];
     if (range && (this.members.get(range.range) ?? 0) < range.limit) return range;
-    this.report(address, range ? `dynamic range ${range.range} is full` : 'not configured');
+    const reason = range ? `dynamic range ${range.range} is full` : 'not configured';
+    this.log.warn(range?.range ?? '', { address, reason }, 'connection refused');
     return undefined;
   }
 
   /** A neighbour of the range was made (1) or forgotten (−1). */
   count(range: string, change: 1 | -1): void {
     this.members.set(range, (this.members.get(range) ?? 0) + change);
-  }
-
-  private report(address: IpAddress, reason: string): void {
-    this.strangers.count++;
-    const now = this.clock.now();
-    if (now - this.strangers.loggedAt < STRANGER_LOG_MS) return;
-    const { count } = this.strangers;
-    this.strangers = { count: 0, loggedAt: now };
-    this.log.warn({ address, reason, connections: count }, 'connection refused');
   }
 }
 

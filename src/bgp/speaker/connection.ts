@@ -29,7 +29,7 @@ export interface ConnectionHandlers {
 export class Connection {
   readonly socket: Socket;
   readonly framer = new Framer();
-  /** Clock time of the last byte heard and of the last byte the peer's side took, or of having nothing to send. */
+  /** Clock time of the last whole message heard, and of the last byte the peer's side took or of having nothing to send. */
   lastHeard: number;
   lastProgress: number;
   bytesIn = 0;
@@ -65,7 +65,7 @@ export class Connection {
   }
 
   private receive(bytes: Uint8Array): void {
-    this.lastHeard = this.clock.now();
+    const now = this.clock.now();
     this.bytesIn += bytes.length;
     const { framer, handlers } = this;
     framer.push(bytes);
@@ -77,6 +77,8 @@ export class Connection {
         handlers.malformed(framer.error!);
         break;
       }
+      // octets alone do not hold a session up: a peer that dribbles says nothing (RFC 4271 §8.2.2, events 26 and 27)
+      this.lastHeard = now;
       if (!handlers.message(framer.type, framer.bytes, framer.start, framer.end) || !this.open) break;
     }
     this.reading = false;

@@ -11,9 +11,6 @@ import { familyOfWire, wireFamily } from './open.ts';
 import type { Peer } from './peer.ts';
 import { StaleRoutes } from './stale.ts';
 
-/** Bad UPDATEs of a session are logged at most this often. */
-const BAD_LOG_MS = 10_000;
-
 export class Established {
   readonly id: number;
   readonly connection: Connection;
@@ -30,7 +27,6 @@ export class Established {
   private readonly refreshing = new Set<Family>();
   private readonly peer: Peer;
   private heardUpdates = false;
-  private badLoggedAt = -Infinity;
 
   constructor(peer: Peer, id: number, connection: Connection, negotiated: Negotiated, stale?: StaleRoutes) {
     this.peer = peer;
@@ -90,11 +86,8 @@ export class Established {
     const { peer } = this;
     peer.counts.updatesBad++;
     peer.context.emit({ type: 'bad-update', neighbor: peer.address, treatment, reason });
-    const now = peer.context.clock.now();
-    if (now - this.badLoggedAt < BAD_LOG_MS) return;
-    this.badLoggedAt = now;
     const fields = { neighbor: peer.config.name, treatment, reason: printable(reason), total: peer.counts.updatesBad };
-    peer.context.log.warn(fields, 'bad UPDATE (RFC 7606)');
+    peer.context.sparseLog.warn(peer.subject, fields, 'bad UPDATE (RFC 7606)');
   }
 
   /** What was read is worked through: it counts as one event for the hold timer. */

@@ -69,6 +69,8 @@ export class FakeNetwork {
 export class FakeSocket implements Socket {
   handlers: SocketHandlers | undefined;
   peer: FakeSocket | undefined;
+  /** Time to live of what is sent, and the least accepted, as they were set last. */
+  hops: readonly [ttl: number, minimum: number] | undefined;
   readonly remotePort: number;
   readonly local: IpAddress;
   readonly remote: IpAddress;
@@ -121,7 +123,9 @@ export class FakeSocket implements Socket {
     this.close();
   }
 
-  setTimeToLive(): void {}
+  setTimeToLive(ttl: number, minimum: number): void {
+    this.hops = [ttl, minimum];
+  }
 
   private gone(detail: string): void {
     if (this.ended || this.network.down.has(this.local) || this.network.down.has(this.remote)) return;

@@ -59,7 +59,7 @@ export interface Network {
   dial(options: DialOptions, connected: (socket: Socket) => void, failed: (detail: string) => void): Disposable;
 }
 
-class BunSocket implements Socket {
+export class BunSocket implements Socket {
   handlers: SocketHandlers | undefined;
   readonly remote: IpAddress;
   readonly local: IpAddress;
@@ -67,12 +67,22 @@ class BunSocket implements Socket {
   private readonly raw: Bun.Socket<BunSocket>;
   private ended = false;
 
-  constructor(raw: Bun.Socket<BunSocket>) {
+  private constructor(raw: Bun.Socket<BunSocket>) {
     this.raw = raw;
-    // a connection may be gone before it is seen: then the addresses are
     this.remote = withoutZone(raw.remoteAddress);
     this.local = withoutZone(raw.localAddress);
     this.remotePort = raw.remotePort;
+  }
+
+  /** The socket; undefined when the connection was reset before anybody saw it: then it has no addresses any more. */
+  static of(raw: Bun.Socket<BunSocket>): BunSocket | undefined {
+    if (typeof raw.remoteAddress !== 'string' || typeof raw.localAddress !== 'string') {
+      raw.terminate();
+      return undefined;
+    }
+    const socket = new BunSocket(raw);
+    raw.data = socket;
+    return socket;
   }
 
   write(bytes: Uint8Array): number {
@@ -136,8 +146,8 @@ export class TcpNetwork implements Network {
       socket: {
         ...socketHandlers,
         open(raw) {
-          const socket = new BunSocket(raw);
-          raw.data = socket;
+          const socket = BunSocket.of(raw);
+          if (!socket) return;
           raw.setNoDelay(true);
           accept(socket);
         },
@@ -217,9 +227,9 @@ class DialAttempt implements Disposable {
       socket: {
         ...socketHandlers,
         open: (raw: Bun.Socket<BunSocket>) => {
-          const socket = new BunSocket(raw);
-          raw.data = socket;
-          if (this.over) socket.abort();
+          const socket = BunSocket.of(raw);
+          if (!socket) this.fail('the peer reset the connection');
+          else if (this.over) socket.abort();
           else {
             this.over = true;
             this.connected(socket);

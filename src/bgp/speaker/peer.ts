@@ -41,6 +41,7 @@ import { Established } from './established.ts';
 import type { SpeakerEvent } from './events.ts';
 import type { Network, Socket } from './network.ts';
 import { identifierOf } from './open.ts';
+import type { SparseLog } from './sparse-log.ts';
 import { PeerTimers } from './timers.ts';
 
 /** What a neighbour needs from the speaker around it. */
@@ -48,6 +49,7 @@ export interface PeerContext {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
+  readonly sparseLog: SparseLog;
   readonly network: Network;
   readonly rib: Rib;
   readonly routerId: IpAddress;
@@ -102,6 +104,11 @@ export class Peer {
     return this.config.address;
   }
 
+  /** What sparse warnings are about: one of a range may come again under the next address. */
+  get subject(): string {
+    return this.range ?? this.config.name;
+  }
+
   get state(): SessionState {
     return neighborState(this.machine);
   }
@@ -123,12 +130,21 @@ export class Peer {
     if (this.range !== undefined) this.context.ended(this);
   }
 
-  /** Ends whatever is there. With graceful restart agreed the NOTIFICATION is wrapped, so that routes go at once. */
-  stop(notification: NotificationMessage): void {
+  /**
+   * Ends whatever is there. Routes go at once on both sides, for which the NOTIFICATION is a Hard Reset where they would
+   * stay otherwise; or, when the session is to come back as it was, they stay where RFC 8538 was agreed on (its §5.1).
+   */
+  stop(notification: NotificationMessage, routes: 'drop' | 'keep' = 'drop'): void {
     this.timers.stop('limit');
-    const hard = this.session?.negotiated.gracefulNotification === true;
+    const hard = routes === 'drop' && this.session?.negotiated.gracefulNotification === true;
     this.step({ type: 'Stop', notification: hard ? hardReset(notification) : notification });
-    this.session?.drop();
+    if (routes === 'drop') this.session?.drop();
+  }
+
+  /** Other settings need a new session; what was heard stays until it is there, if both sides can do that. */
+  renew(routes: 'drop' | 'keep'): void {
+    this.stop(ceaseNotification(CeaseSubcode.OtherConfigurationChange), routes);
+    this.start();
   }
 
   /** A prefix limit: ends the session, and comes back after `seconds`, or when somebody starts it. */
@@ -155,9 +171,7 @@ export class Peer {
 
   /** A connection from this neighbour's address. */
   accept(socket: Socket): void {
-    const { ttlSecurity, multihop } = this.config;
-    const external = this.config.remoteAs !== 'internal' && this.config.remoteAs !== this.config.localAs;
-    socket.setTimeToLive(...timeToLive(ttlSecurity, multihop, external));
+    socket.setTimeToLive(...this.timeToLive());
     this.accepting = socket;
     this.step({ type: 'ConnectionAccepted' });
     this.accepting = undefined;
@@ -298,9 +312,8 @@ export class Peer {
   // ---- connections
 
   private dial(id: number): void {
-    const { address, port, source, device, password, ttlSecurity, multihop, localAs, remoteAs } = this.config;
-    const external = remoteAs !== 'internal' && remoteAs !== localAs;
-    const [ttl, minimumTtl] = timeToLive(ttlSecurity, multihop, external);
+    const { address, port, source, device, password } = this.config;
+    const [ttl, minimumTtl] = this.timeToLive();
     const attempt = this.context.network.dial(
       {
         remote: address,
@@ -391,14 +404,31 @@ export class Peer {
           remoteAs: typeof remoteAs === 'object' ? new Set(remoteAs) : remoteAs,
         });
     if (error || !decoded.ok) {
-      this.context.log.warn(
-        { neighbor: this.config.name, reason: printable(error!.reason) },
-        'the OPEN of the peer is refused',
-      );
+      const fields = { neighbor: this.config.name, reason: printable(error!.reason) };
+      this.context.sparseLog.warn(this.subject, fields, 'the OPEN of the peer is refused');
       this.notify(id, { type: 'BgpOpenMsgErr', notification: error!.notification });
       return;
     }
-    this.notify(id, { type: 'BgpOpen', negotiated: negotiate(sent, decoded.value) });
+    const negotiated = negotiate(sent, decoded.value);
+    // now it is known whether the neighbour is external
+    this.connections.get(id)?.socket.setTimeToLive(...this.timeToLive(negotiated.peerAsn));
+    this.notify(id, { type: 'BgpOpen', negotiated });
+  }
+
+  /**
+   * Time to live of what is sent, and the least accepted: GTSM (RFC 5082), or as many hops as configured to external
+   * neighbours. Before the OPEN of one that may be either, it is taken for an internal one.
+   */
+  private timeToLive(asn?: number): [ttl: number, minimum: number] {
+    const { ttlSecurity, multihop, remoteAs, localAs } = this.config;
+    if (ttlSecurity > 0) return [255, 256 - ttlSecurity];
+    const external =
+      asn !== undefined
+        ? asn !== localAs
+        : remoteAs === 'external' ||
+          (typeof remoteAs === 'number' && remoteAs !== localAs) ||
+          (typeof remoteAs === 'object' && !remoteAs.includes(localAs));
+    return [external ? multihop : 255, 0];
   }
 
   // ---- timers
@@ -442,9 +472,3 @@ export class Peer {
 }
 
 const isNotification = (reason: DownReason): boolean => reason.type === 'sent' || reason.type === 'received';
-
-/** What is sent and what is accepted: GTSM, or one hop (or as many as configured) to external neighbours. */
-function timeToLive(security: number, multihop: number, external: boolean): [ttl: number, minimum: number] {
-  if (security > 0) return [255, 256 - security];
-  return [external ? multihop : 255, 0];
-}

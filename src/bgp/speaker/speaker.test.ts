@@ -1,10 +1,12 @@
 // Speakers on a network and a clock of the test's own: what happens when, to the second.
 import { describe, expect, test } from 'bun:test';
-import { ManualClock } from '../../base/mod.ts';
+import { ManualClock, silentLogger } from '../../base/mod.ts';
+import type { Logger } from '../../base/mod.ts';
 import { ip } from '../../net/mod.ts';
 import { parseConfig } from '../config/mod.ts';
 import { CeaseSubcode, ceaseNotification, MessageType } from '../wire/mod.ts';
 import { FakeNetwork } from './fake-network.ts';
+import type { FakeSocket } from './fake-network.ts';
 import { createSpeaker } from './speaker.ts';
 import type { Speaker, SpeakerOptions } from './speaker.ts';
 import type { SpeakerEvent } from './events.ts';
@@ -67,6 +69,26 @@ describe('timers', () => {
     const [down] = world.times(a, 'down');
     // at most three seconds had passed since the last KEEPALIVE
     expect(down! - gone).toBeGreaterThanOrEqual(5500);
+    expect(down! - gone).toBeLessThanOrEqual(9500);
+  });
+
+  test('octets that make no message do not hold a session up', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, neighbor(b, 65002, 'timers: { hold: 9 }'));
+    world.speaker(b, 65002, neighbor(a, 65001));
+    await world.pass(1000);
+    const { socket } = one.peers.get(ip(b))!.session!.connection;
+    const { handlers } = socket;
+    world.network.down.add(ip(b));
+    const gone = world.clock.now();
+    // a KEEPALIVE, an octet a second: whole only long after the hold time
+    const keepalive = new Uint8Array(19).fill(255, 0, 16);
+    keepalive.set([0, 19, MessageType.Keepalive], 16);
+    for (let i = 0; i < 18; i++) {
+      handlers!.data(keepalive.subarray(i, i + 1));
+      await world.pass(1000, 250);
+    }
+    const [down] = world.times(a, 'down');
     expect(down! - gone).toBeLessThanOrEqual(9500);
   });
 
@@ -238,5 +260,32 @@ describe('neighbours of a range', () => {
     peer.start();
     await world.pass(100);
     expect(one.peers.size).toBe(0);
+  });
+
+  test('of any AS: one hop to external ones, as many as it takes to internal ones', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, 'dynamic: [{ range: 10.0.0.0/24, as: any }]\n');
+    world.speaker(b, 65001, neighbor(a, 65001));
+    world.speaker(c, 65003, neighbor(a, 65001));
+    await world.pass(2000);
+    const hops = (address: string) => (one.peers.get(ip(address))!.session!.connection.socket as FakeSocket).hops;
+    expect(hops(b)).toEqual([255, 0]);
+    expect(hops(c)).toEqual([1, 0]);
+  });
+
+  test('refused again and again: the log says so once in a while', async () => {
+    using world = new World();
+    const said: { message: string; times: number }[] = [];
+    const log = {
+      ...silentLogger,
+      warn: (fields: { times: number }, message: string) => void said.push({ message, times: fields.times }),
+    } as unknown as Logger;
+    world.speaker(a, 65001, 'dynamic: [{ range: 10.0.0.0/24, as: 65009, timers: { idleHold: 0.1 } }]\n', { log });
+    world.speaker(b, 65002, neighbor(a, 65001, 'timers: { idleHold: 0.1, idleHoldMax: 0.1, connectRetry: 1 }'));
+    world.speaker(c, 65003, neighbor(a, 65001, 'timers: { idleHold: 0.1, idleHoldMax: 0.1, connectRetry: 1 }'));
+    await world.pass(25_000, 100);
+    const refusals = said.filter(({ message }) => message.includes('OPEN'));
+    expect(refusals.length).toBe(3);
+    expect(refusals[1]!.times).toBeGreaterThan(10);
   });
 });

@@ -28,6 +28,7 @@ import { Peer } from './peer.ts';
 import type { PeerContext } from './peer.ts';
 import { PolicyBook } from './policies.ts';
 import { Scheduler } from './scheduler.ts';
+import { SparseLog } from './sparse-log.ts';
 import { processMemory, SESSION_WORK, Tidy } from './tidy.ts';
 
 export interface SpeakerOptions {
@@ -76,6 +77,7 @@ export class Speaker {
   private readonly listeners: Listeners;
   private readonly context: PeerContext;
   private readonly admission: Admission;
+  private readonly sparseLog: SparseLog;
   private policies: PolicyBook;
   private readonly warm: boolean;
   private readonly tidy: Tidy | undefined;
@@ -89,7 +91,8 @@ export class Speaker {
     this.log = log;
     this.random = options.random ?? Math.random;
     this.network = options.network ?? new TcpNetwork(clock);
-    this.admission = new Admission(clock, log);
+    this.sparseLog = new SparseLog(clock, log);
+    this.admission = new Admission(this.sparseLog);
     this.listeners = new Listeners(this.network, (socket) => this.accept(socket));
     this.warm = options.warmUp === true;
     if (this.warm) this.tidy = new Tidy(clock);
@@ -120,6 +123,7 @@ export class Speaker {
       clock,
       random: this.random,
       log,
+      sparseLog: this.sparseLog,
       network: this.network,
       rib: this.rib,
       routerId: config.routerId,
@@ -222,9 +226,10 @@ export class Speaker {
     }
     peer.config = neighbor;
     if (change?.what === 'reset') {
-      peer.stop(ceaseNotification(CeaseSubcode.OtherConfigurationChange));
+      // as somebody else, or of other tables, its old routes mean nothing
+      const same = !change.because.some((setting) => setting === 'remoteAs' || setting === 'localAs');
+      peer.renew(same ? 'keep' : 'drop');
       this.rib.updatePeer(peer.id, this.policies.peerConfig(neighbor));
-      peer.start();
     } else this.refreshPeer(peer); // the RIB sees what differs
   }
 
@@ -236,7 +241,7 @@ export class Speaker {
       if (!range || change?.what === 'removed') this.removePeer(peer);
       else {
         peer.config = neighborFromRange(range, peer.address);
-        if (change?.what === 'reset') peer.reset();
+        if (change?.what === 'reset') peer.renew('drop');
         else this.refreshPeer(peer);
       }
     }
@@ -341,7 +346,8 @@ export class Speaker {
     count: number,
   ): void {
     this.events.emit({ type: 'prefix-limit', neighbor: peer.address, family, direction, level, count });
-    this.log.warn({ neighbor: peer.config.name, family, direction, level, count }, 'prefix limit');
+    const fields = { neighbor: peer.config.name, family, direction, level, count };
+    this.sparseLog.warn(`${peer.subject} ${level}`, fields, 'prefix limit');
     const settings = peer.config.families[family];
     const limit: PrefixLimit | undefined = direction === 'in' ? settings?.maxPrefix : settings?.maxPrefixOut;
     if (level !== 'exceeded' || !limit || limit.action === 'warn') return;

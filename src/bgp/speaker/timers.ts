@@ -38,9 +38,9 @@ export class PeerTimers {
   }
 
   /**
-   * The hold timer. Every message restarts it, so it is not: when due it looks at what was last heard (once `listens`;
-   * before, the time counts from the start, and an OPEN that dribbles in does not stretch it). When this process itself
-   * was held up (stopped, or swapped out), the peer's messages may lie unread: they are read before the timer counts.
+   * The hold timer. Every message restarts it, so it is not: when due it looks when the last whole one was heard (once
+   * `listens`; before, the time counts from the start). When this process itself was held up (by other work, stopped, or
+   * swapped out), the peer's messages may lie unread: each connection is read at least once before the timer counts.
    */
   watchHold(name: string, connection: Connection, ms: number, listens: () => boolean, expired: () => void): void {
     const look = (wait: number, again: boolean): void => {
