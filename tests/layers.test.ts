@@ -37,6 +37,7 @@ const allowed: Record<string, readonly string[]> = {
   ipam: ['base', 'net', 'model', 'datastore'],
   desired: ['base', 'net'],
   calc: ['base', 'net', 'model', 'desired'],
+  migrate: ['base', 'net', 'model', 'datastore', 'ipam'],
   reflectors: ['base', 'net', 'model', 'datastore', 'calc'],
   dataplane: ['base', 'net', 'sys', 'netlink', 'nft', 'bpf', 'desired'],
   status: ['base', 'net'],
