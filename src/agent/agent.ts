@@ -14,6 +14,7 @@ import { openDatastore } from '../datastore/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
 import type { NatRules, PodNetwork } from '../desired/mod.ts';
 import { isLinkLocal } from '../net/mod.ts';
+import type { MigrationKeeper } from '../migrate/mod.ts';
 import type { KernelEvent } from '../netlink/mod.ts';
 import { KernelError } from '../sys/mod.ts';
 import type { NetworkNamespace } from '../sys/mod.ts';
@@ -70,6 +71,8 @@ export class Agent {
   private readonly sysctlWishes = new Map<NetworkKind, readonly SysctlWish[]>();
   private readonly natWishes = new Map<NetworkKind, NatRules | 'absent'>();
   private blockAccess: BlockAccess | undefined;
+  /** With two networks: which of them new pods come from. */
+  private migration: MigrationKeeper | undefined;
   private readonly openStore: (() => Promise<Datastore>) | undefined;
   private readonly wakeup = new Wakeup();
   private readonly publisher: Publisher;
@@ -113,6 +116,7 @@ export class Agent {
     using _lock = this.kernel.inside(() => lockNode(this.config.runDir));
     using _socket = serveSocket(this);
     this.networks = await this.loadNetworks();
+    this.migration = await this.loadMigration();
     await using store = await this.open();
     using _events = this.kernel.watch((event) => this.onKernelEvent(event));
     using _forwarding = this.kernel.watchForwarding(() => this.caretaker.notify());
@@ -129,6 +133,7 @@ export class Agent {
       memory: keepMemorySmall(until, this.clock),
       routes: this.kernel.inside(() => this.routes.run(until)),
       pods: this.kernel.inside(() => this.pods.run(until)),
+      ...(this.migration && { migration: this.migration.run(store, until) }),
       ...(this.config.listen && { health: serveAddress(this, until) }),
     };
     // a part that ends early takes the agent down: whoever started it starts it anew, and nothing is lost meanwhile
@@ -319,8 +324,41 @@ export class Agent {
     return [...this.addresses.values()].some((state) => state.current?.index === index);
   }
 
+  /** The kind of network that new pods come from; undefined while that is not known. */
+  podNetworkKind(): NetworkKind | undefined {
+    return this.config.network.length > 1 && this.networks.length > 0 ? this.migration?.stage : this.config.network[0];
+  }
+
+  private async loadMigration(): Promise<MigrationKeeper | undefined> {
+    const { config, log, clock } = this;
+    if (config.network.length < 2) return undefined;
+    const { MigrationKeeper: Keeper } = await import('../migrate/mod.ts');
+    return new Keeper({ ...{ node: config.node, networks: config.network, log, clock }, look: () => this.standing() });
+  }
+
+  /** How this node stands between its networks. */
+  private standing() {
+    const { wanted, installed, waitingFor } = this.routes.status();
+    let reason: string | undefined;
+    for (const network of this.networks) {
+      const state = network.podNetwork();
+      if (!state.ok) reason ??= `${network.kind}: ${state.error}`;
+    }
+    if (waitingFor.length > 0) reason ??= 'routes: the picture of the network is not complete';
+    if (installed < wanted) reason ??= `routes: ${wanted - installed} of ${wanted} are not in the kernel`;
+    const pods = this.pods.pods();
+    const routed = pods.filter(({ hostInterface }) => hostInterface.startsWith('cali')).length;
+    return {
+      ...{ ready: reason === undefined, reason, device: this.addresses.get(4)?.current?.device },
+      pods: { subnets: pods.length - routed, blocks: routed },
+    };
+  }
+
   /** The network that new pods are attached to, or why there is none yet. */
   private podNetwork(): Result<PodNetwork, string> {
-    return this.networks[0]?.podNetwork() ?? err('the agent is starting');
+    const kind = this.podNetworkKind();
+    const network = this.networks.find((candidate) => candidate.kind === kind);
+    if (kind === undefined) return err('the datastore has not said yet which network new pods come from');
+    return network?.podNetwork() ?? err('the agent is starting');
   }
 }

@@ -123,7 +123,9 @@ export function statusOf(agent: Agent): NodeStatus {
   });
   return {
     node: config.node,
-    networks: config.network,
+    networks: [...config.network].sort(
+      (a, b) => Number(b === agent.podNetworkKind()) - Number(a === agent.podNetworkKind()),
+    ),
     pid: process.pid,
     uptime: Math.round((agent.clock.now() - agent.startedAt) / 1000),
     ...readiness,

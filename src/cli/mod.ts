@@ -30,6 +30,10 @@ const groups: Readonly<Record<string, Group>> = {
   patch: { description: 'Change fields of a resource.', load: resources },
   delete: { description: 'Delete resources.', load: resources },
   validate: { description: 'Judge files of resources; no datastore is needed.', load: resources },
+  migrate: {
+    description: 'From subnet leases to blocks, node by node, and back.',
+    load: () => import('./migrate.ts'),
+  },
   ipam: { description: 'Addresses: who has which, what leaks, and the rules.', load: () => import('./ipam.ts') },
   node: { description: 'This node: its address, its agent’s status and routes.', load: () => import('./node.ts') },
 };

@@ -65,6 +65,8 @@ export interface MigrationStep {
 export interface MigrationPlan {
   /** Why it cannot be done; nothing is done while there are any. */
   readonly problems: readonly string[];
+  /** What may pass by itself: nodes that are not ready just now. Nothing is begun before. */
+  readonly waiting: readonly string[];
   readonly warnings: readonly string[];
   readonly steps: readonly MigrationStep[];
   /** What goes once no pod of the old kind is left and every agent runs the new kind alone. */
@@ -118,14 +120,16 @@ class Planner {
       steps.push({ node: node.name, from, to, claims, changes: changes.filter(({ added }) => added.length > 0) });
     }
     const afterwards = this.nodes.map((node): RouteChange => {
+      // the bridge, and the route that comes with its address, is nothing the agent takes away
       const gone =
         to === 'blocks'
-          ? this.leaseRoutes(node)
+          ? this.leaseRoutes(node).filter((route) => route.endsWith(PROTO))
           : owned.flatMap(({ cidr, node: owner }) => this.routeTo(node, owner, cidr));
       return { node: node.name, added: [], removed: gone };
     });
     return {
       problems: [...this.problems(), ...lacking],
+      waiting: this.waiting(),
       warnings: this.warnings(),
       steps,
       afterwards: afterwards.filter(({ removed }) => removed.length > 0),
@@ -205,10 +209,14 @@ class Planner {
   private problems(): string[] {
     const { networks, pools, leases, reports, to, only } = this.inputs;
     const problems: string[] = [];
+    for (const name of only ?? []) {
+      if (!this.nodes.some((node) => node.name === name)) problems.push(`there is no node ${name}`);
+    }
+    // back is always open: whatever is wrong may be the reason
+    if (to === 'subnets') return problems;
     if (networks.length === 0) problems.push('there is no network of leases in the datastore');
     const enabled = pools.filter(({ disabled }) => !disabled);
-    if (enabled.length === 0 && to === 'blocks')
-      problems.push('there is no IPPool that blocks could come from: apply one');
+    if (enabled.length === 0) problems.push('there is no IPPool that blocks could come from: apply one');
     for (const pool of enabled) {
       for (const network of networks) {
         if (!prefixesOverlap(pool.cidr, network)) continue;
@@ -217,9 +225,6 @@ class Planner {
           `pool ${pool.name} (${pool.cidr}) overlaps the network of leases (${network}): ${why}; allowed: a pool beside it`,
         );
       }
-    }
-    for (const name of only ?? []) {
-      if (!this.nodes.some((node) => node.name === name)) problems.push(`there is no node ${name}`);
     }
     for (const { subnet, node } of leases) {
       if (node !== undefined && this.byAddress.has(node)) continue;
@@ -232,9 +237,16 @@ class Planner {
       const report = reports.get(name);
       if (!report)
         problems.push(`node ${name}: its agent does not say that it runs both networks: --network subnets,blocks`);
-      else if (!report.ready) problems.push(`node ${name} is not ready: ${report.reason ?? 'it does not say why'}`);
     }
     return problems;
+  }
+
+  private waiting(): string[] {
+    if (this.inputs.to === 'subnets') return [];
+    return this.nodes.flatMap(({ name }) => {
+      const report = this.inputs.reports.get(name);
+      return !report || report.ready ? [] : [`node ${name} is not ready: ${report.reason ?? 'it does not say why'}`];
+    });
   }
 
   private warnings(): string[] {

@@ -7,7 +7,8 @@ import { encodeBlock } from './block.ts';
 import { seeBlock } from './cache.ts';
 import { affinitiesPrefix, affinityKey, blockKey, parseAffinityKey } from './keys.ts';
 import type { Owner } from './keys.ts';
-import { collectCooled, isEmpty, written } from './operations.ts';
+import { collectCooled, isEmpty, newBlock, written } from './operations.ts';
+import { encodeAffinity } from './records.ts';
 
 export interface ReleaseAffinityOptions {
   /** Leave a block alone that has addresses in use; else it stays, without an owner, until they are freed. */
@@ -56,6 +57,19 @@ export async function releaseAffinity(
     await sleep(backoff.next());
   }
   return 'in-use';
+}
+
+/** Claims a block that nobody has, ahead of its first address; false when somebody has it. One transaction. */
+export async function claimBlock(store: Datastore, owner: Owner, cidr: Prefix, now: number): Promise<boolean> {
+  const keys = [blockKey(cidr), affinityKey(owner, cidr)] as const;
+  const { succeeded } = await store.transaction({
+    if: keys.map((key) => ({ key, modRevision: 0 })),
+    do: [
+      { op: 'put', key: keys[0], value: encodeBlock(newBlock(cidr, owner, now)) },
+      { op: 'put', key: keys[1], value: encodeAffinity('confirmed') },
+    ],
+  });
+  return succeeded;
 }
 
 /** The blocks an owner has claimed, in whatever state. */

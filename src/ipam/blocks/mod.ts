@@ -11,5 +11,6 @@ export * from './operations.ts';
 export * from './ownership.ts';
 export * from './records.ts';
 export * from './requests.ts';
+export { nextBlock } from './search.ts';
 export * from './settings.ts';
 export * from './tunnels.ts';

@@ -18,11 +18,11 @@ import {
 import type { Family, Prefix } from '../../net/mod.ts';
 import { seeBlock } from './cache.ts';
 import type { Cache, SeenBlock } from './cache.ts';
-import { affinityKey, blocksPrefix, parseBlockKey } from './keys.ts';
+import { affinityKey, blocksPrefix, hostOwner, parseBlockKey } from './keys.ts';
 import { collectCooled, freeOrdinals, isEmpty, newBlock } from './operations.ts';
 import type { Claim } from './plan.ts';
 import type { IpamError } from './requests.ts';
-import { reservedIn } from './settings.ts';
+import { eligiblePools, reservedIn } from './settings.ts';
 import type { IpamSettings, Pool } from './settings.ts';
 
 /** A node that just claimed a block gets the time to use it. */
@@ -155,6 +155,26 @@ function* others(search: Search, existing: ReadonlyMap<Prefix, SeenBlock>) {
     const pool = search.pools.find(({ spec }) => prefixCovers(spec.cidr, cidr));
     if (pool && block) yield { cidr, pool, block: collectCooled(block, settings.config.ipCooldownSeconds, now) };
   }
+}
+
+/** The block a node would claim first for pods, as things are; undefined when there is none. */
+export function nextBlock(
+  settings: IpamSettings,
+  node: string,
+  family: Family,
+  taken: ReadonlySet<Prefix>,
+): Prefix | undefined {
+  const pools = eligiblePools(settings, { family, node, use: 'Workload' });
+  if (!pools.ok) return undefined;
+  const existing = [...taken];
+  for (const pool of pools.value) {
+    for (const cidr of candidates(pool, { settings, node })) {
+      if (taken.has(cidr) || existing.some((other) => prefixesOverlap(other, cidr))) continue;
+      const reserved = reservedIn(settings, cidr);
+      if (!reserved || freeOrdinals(newBlock(cidr, hostOwner(node), 0), reserved).length > 0) return cidr;
+    }
+  }
+  return undefined;
 }
 
 /** The blocks of a pool from the node's own place on, once around; what is reserved as a whole is jumped over. */
