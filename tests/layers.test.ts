@@ -46,7 +46,7 @@ const allowed: Record<string, readonly string[]> = {
   gateway: ['*'],
   trace: ['base', 'net', 'status', 'model', 'desired'],
   shim: [],
-  lab: ['base', 'net', 'sys', 'netlink', 'status', 'datastore', 'ipam', 'dataplane', 'cni'],
+  lab: ['base', 'net', 'sys', 'netlink', 'status', 'model', 'datastore', 'ipam', 'dataplane', 'cni'],
   cli: ['*'],
 };
 

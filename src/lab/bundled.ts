@@ -2,6 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { err, GodwitError, messageOf, printable } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
+import calicoBgp from '../../scenarios/calico-bgp.yaml' with { type: 'text' };
+import calicoIpip from '../../scenarios/calico-ipip.yaml' with { type: 'text' };
+import calicoVxlan from '../../scenarios/calico-vxlan.yaml' with { type: 'text' };
 import gatewayAnnouncer from '../../scenarios/gateway-announcer.yaml' with { type: 'text' };
 import hostGw from '../../scenarios/host-gw.yaml' with { type: 'text' };
 import routed from '../../scenarios/routed.yaml' with { type: 'text' };
@@ -18,6 +21,9 @@ const variant = (text: string, name: string, program: string, word: string): str
 export const bundledScenarios: Readonly<Record<string, string>> = {
   'host-gw': hostGw,
   routed,
+  'calico-bgp': calicoBgp,
+  'calico-ipip': calicoIpip,
+  'calico-vxlan': calicoVxlan,
   'gateway-announcer': gatewayAnnouncer,
   'gateway-announcer-bird': variant(gatewayAnnouncer, 'gateway-announcer', 'bird', 'BIRD'),
   'gateway-announcer-godwit': variant(gatewayAnnouncer, 'gateway-announcer', 'godwit', 'godwit bgp'),

@@ -5,7 +5,7 @@
 import { messageOf, sleep } from '../base/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
 import { compareRoutes, expectedRoutes } from './expect.ts';
-import type { Owned } from './expect.ts';
+import type { Facts } from './expect.ts';
 import type { Lab } from './lab.ts';
 import { observe } from './observe.ts';
 import type { ObservedNode } from './observe.ts';
@@ -81,7 +81,7 @@ async function checkLab(lab: Lab, probes: boolean): Promise<CheckReport> {
   const problems = manifest.state === 'up' ? [] : [`the lab is ${manifest.state}: not all of it is there`];
   const programs = programsOf(topology).map((program) => ({ ...program, state: stateOf(manifest, program) }));
   for (const { who, kind, state } of programs) if (state === 'gone') problems.push(goneSentence(who, kind));
-  const owned = await readOwned(lab, problems);
+  const facts = await readOwned(lab, problems);
   const observed = new Map<string, ObservedNode>();
   for (const { name } of [...topology.machines, ...topology.pods]) {
     try {
@@ -90,7 +90,7 @@ async function checkLab(lab: Lab, probes: boolean): Promise<CheckReport> {
       problems.push(`${name}: ${messageOf(error)}`);
     }
   }
-  const nodes = topology.machines.map((machine) => checkNode(lab, machine, owned, observed, problems));
+  const nodes = topology.machines.map((machine) => checkNode(lab, machine, facts, observed, problems));
   for (const machine of topology.machines) problems.push(...(await missingSessions(lab, machine)));
   const pods = topology.pods.map((pod) => checkPod(lab, pod, observed, problems));
   const endpoints = endpointsOf(lab, pods).filter(({ name }) => observed.has(name));
@@ -135,20 +135,20 @@ async function withTable({ topology, layout }: Lab, node: NodeReport): Promise<N
 type Observed = ReadonlyMap<string, ObservedNode>;
 
 function checkNode(
-  { topology }: Lab,
+  { topology, manifest }: Lab,
   machine: Machine,
-  owned: Owned,
+  facts: Facts,
   observed: Observed,
   problems: string[],
 ): NodeReport {
   const { name, role, subnet: reserved } = machine;
   const node = observed.get(name);
-  const expected = expectedRoutes(topology, owned, machine);
+  const expected = expectedRoutes(topology, facts, machine, manifest.pods);
   const faults = node ? compareRoutes(expected, node, machine) : [];
   for (const { problem, line } of faults) {
     problems.push(`${name}: ${problem === 'missing' ? 'lacks' : 'has a stale'} route ${line}`);
   }
-  const owns = owned.get(name);
+  const owns = facts.owned.get(name);
   if (machine.agent && owns === undefined && topology.mode === 'host-gw') problems.push(`${name}: has no subnet lease`);
   else if (reserved !== undefined && owns?.[0] !== reserved) {
     problems.push(`${name}: has ${owns?.[0]}, not the reserved ${reserved}`);

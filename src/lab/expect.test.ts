@@ -9,10 +9,10 @@ import { readScenario } from './read.ts';
 const read = readScenario('host-gw', bundledScenarios['host-gw']!);
 if (!read.ok) throw read.error;
 const topology = read.value;
-const owned = new Map(topology.machines.map(({ name, subnet }) => [name, [subnet!]]));
+const facts = { owned: new Map(topology.machines.map(({ name, subnet }) => [name, [subnet!]])), vteps: new Map() };
 
 test('every other host’s subnet is a plain route via that host', () => {
-  expect(expectedRoutes(topology, owned, topology.machines[0]!)).toEqual([
+  expect(expectedRoutes(topology, facts, topology.machines[0]!)).toEqual([
     '10.168.0.0/24 dev eth0 proto kernel scope link src 10.168.0.2',
     '10.244.0.0/24 dev cni0 proto kernel scope link src 10.244.0.1',
     '10.244.1.0/24 via 10.168.0.3 dev eth0 proto 71',
@@ -44,7 +44,7 @@ test('what is missing and what is stale is told; what others own is not', () => 
       route('10.99.0.0/16', '10.168.0.9', RTPROT.STATIC),
     ],
   };
-  expect(compareRoutes(expectedRoutes(topology, owned, topology.machines[0]!), node, topology.machines[0]!)).toEqual([
+  expect(compareRoutes(expectedRoutes(topology, facts, topology.machines[0]!), node, topology.machines[0]!)).toEqual([
     { node: 'node1', problem: 'missing', line: '10.168.0.0/24 dev eth0 proto kernel scope link src 10.168.0.2' },
     { node: 'node1', problem: 'missing', line: '10.244.2.0/24 via 10.168.0.4 dev eth0 proto 71' },
     { node: 'node1', problem: 'stale', line: '10.244.9.0/24 via 10.168.0.9 dev eth0 proto 71' },

@@ -1,11 +1,13 @@
 /**
- * Which routes a scenario demands of each machine, as the lines `ip route` would show. Pure. `owned` says who owns which
- * part of the pod network: the datastore's word, which in a healthy lab is the scenario's where that says anything.
+ * Which routes a scenario demands of each machine, as the lines `ip route` would show. Pure. Who owns which part of
+ * the pod network is the datastore's word, which in a healthy lab is the scenario's where that says anything.
  */
 import { ROUTE_PROTOCOL } from '../dataplane/mod.ts';
-import { nthAddress, prefixContains, prefixLength } from '../net/mod.ts';
+import { nthAddress } from '../net/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
 import { RTPROT } from '../netlink/mod.ts';
+import { calicoRoutes } from './calico.ts';
+import { deviceTo, nextHop } from './machine.ts';
 import type { ObservedNode } from './observe.ts';
 import type { Machine, RoutingProgram, Topology } from './topology.ts';
 
@@ -16,10 +18,21 @@ export interface RouteFault {
   readonly line: string;
 }
 
-/** Who owns which prefixes of the pod network. */
-export type Owned = ReadonlyMap<string, readonly Prefix[]>;
+/** What the datastore says that routes follow from. */
+export interface Facts {
+  /** Who owns which prefixes of the pod network. */
+  readonly owned: ReadonlyMap<string, readonly Prefix[]>;
+  /** The address of each node's VXLAN tunnel. */
+  readonly vteps: ReadonlyMap<string, IpAddress>;
+}
 
-export function expectedRoutes(topology: Topology, owned: Owned, machine: Machine): string[] {
+/** `addresses` are those of the pods. */
+export function expectedRoutes(
+  topology: Topology,
+  facts: Facts,
+  machine: Machine,
+  addresses: Readonly<Record<string, string>> = {},
+): string[] {
   if (machine.expect) return [...machine.expect];
   const lines = machine.interfaces.map(
     ({ name, address, segment }) => `${segment.prefix} dev ${name} proto kernel scope link src ${address}`,
@@ -27,8 +40,10 @@ export function expectedRoutes(topology: Topology, owned: Owned, machine: Machin
   for (const { to, via } of machine.routes) {
     lines.push(`${to === '0.0.0.0/0' ? 'default' : to} via ${via} dev ${deviceTo(machine, via)} proto static`);
   }
+  if (machine.agent && topology.mode === 'calico')
+    return [...lines, ...calicoRoutes(topology, facts, machine, addresses)];
   for (const owner of topology.machines) {
-    if (owner.agent) for (const prefix of owned.get(owner.name) ?? []) lines.push(...routeTo(prefix, owner, machine));
+    for (const prefix of facts.owned.get(owner.name) ?? []) lines.push(...routeTo(prefix, owner, machine));
   }
   return lines;
 }
@@ -37,6 +52,7 @@ export function expectedRoutes(topology: Topology, owned: Owned, machine: Machin
 function routeTo(prefix: Prefix, owner: Machine, machine: Machine): string[] {
   const via = owner.interfaces[0]!.address;
   if (machine.bgp) {
+    if (owner === machine) return [];
     const hop = nextHop(machine, via);
     return hop === undefined
       ? []
@@ -54,17 +70,6 @@ const marks: Readonly<Record<RoutingProgram['program'], string>> = {
   bird: 'proto bird metric 32',
   godwit: 'proto bgp',
 };
-
-/** Where a machine sends what is for an address: itself when connected, or by the longest of its static routes. */
-function nextHop(machine: Machine, address: IpAddress): IpAddress | undefined {
-  if (deviceTo(machine, address) !== undefined) return address;
-  const routes = machine.routes.filter(({ to }) => prefixContains(to, address));
-  return routes.sort((a, b) => prefixLength(b.to) - prefixLength(a.to))[0]?.via;
-}
-
-function deviceTo(machine: Machine, address: IpAddress): string | undefined {
-  return machine.interfaces.find((own) => prefixContains(own.segment.prefix, address))?.name;
-}
 
 /** Protocol numbers of routes that are a machine's programs' own: of these, none may be there that is not demanded. */
 const protocolsOf = ({ agent, bgp }: Machine): readonly number[] =>

@@ -7,6 +7,7 @@ import { GodwitError, printable, sleep } from '../base/mod.ts';
 import { openDatastore } from '../datastore/mod.ts';
 import { DEFAULT_NETWORK_PREFIX, parseLease, subnetsPrefix } from '../ipam/mod.ts';
 import { isAlive, NetworkNamespace, removeNetworkNamespace } from '../sys/mod.ts';
+import { forgetNode } from './calico.ts';
 import { endProcesses, processesIn } from './process.ts';
 import { findLab } from './lab.ts';
 import type { Lab } from './lab.ts';
@@ -139,9 +140,10 @@ function forgetProcesses({ manifest }: Lab, { who }: Program): void {
   manifest.killed = manifest.killed.filter((killed) => killed !== who);
 }
 
-/** Deletes the host's lease, which would be its own for another day. */
+/** Deletes what would be the host's own for another day, or for ever. */
 async function forget({ layout, topology }: Lab, machine: Machine): Promise<void> {
   await using store = await openDatastore(datastoreUrl(layout, topology.datastore));
+  if (topology.mode === 'calico') return forgetNode(store, machine.name);
   const { kvs } = await store.list(subnetsPrefix(DEFAULT_NETWORK_PREFIX));
   for (const kv of kvs) {
     const lease = parseLease(DEFAULT_NETWORK_PREFIX, kv);

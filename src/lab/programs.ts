@@ -3,6 +3,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { GodwitError, messageOf, sleep } from '../base/mod.ts';
 import { openDatastore } from '../datastore/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
+import { applyResources, claimBlocks } from './calico.ts';
 import { configKey, DEFAULT_NETWORK_PREFIX, formatLeaseValue, subnetsName, subnetsPrefix } from '../ipam/mod.ts';
 import { prefixAddress, prefixSize, nthAddress } from '../net/mod.ts';
 import { NetworkNamespace, selfCommand } from '../sys/mod.ts';
@@ -65,10 +66,12 @@ export async function openWhenReady(url: string, daemon: Daemon, log: string, si
   throw failure(`the datastore is not ready after ${START_TIMEOUT_MS / 1000} s: ${last}`, log);
 }
 
-/** Writes what an administrator of a Flannel network writes: its configuration. */
-export async function configureNetwork(layout: LabLayout, { addressing, mode, datastore }: Topology): Promise<void> {
-  if (!addressing) return;
+/** Writes what an administrator writes: Calico's resources, or the configuration of a Flannel network. */
+export async function configureNetwork(layout: LabLayout, topology: Topology): Promise<void> {
+  const { addressing, mode, datastore } = topology;
   await using store = await openDatastore(datastoreUrl(layout, datastore));
+  await applyResources(store, topology);
+  if (!addressing) return;
   const config = {
     Network: addressing.network,
     SubnetLen: addressing.subnetLength,
@@ -84,11 +87,12 @@ export async function configureNetwork(layout: LabLayout, { addressing, mode, da
 }
 
 /**
- * Before their agents start: a reservation for each host that is to have a particular subnet (a lease key without a lease,
+ * Before their agents start: the blocks that are to be a host's, or a reservation for each host that is to have a particular subnet (a lease key without a lease,
  * which only the host with that address takes).
  */
 export async function reserve(layout: LabLayout, topology: Topology, hosts: readonly Machine[]): Promise<void> {
   await using store = await openDatastore(datastoreUrl(layout, topology.datastore));
+  await claimBlocks(store, hosts);
   for (const { subnet, interfaces } of hosts) {
     if (subnet === undefined) continue;
     const key = `${subnetsPrefix(DEFAULT_NETWORK_PREFIX)}${subnetsName({ ipv4: subnet, ipv6: undefined })}`;
@@ -107,6 +111,7 @@ export function startAgent(layout: LabLayout, topology: Topology, host: Machine,
     'run-dir': `${directory}/run`,
     'state-dir': `${directory}/state`,
     'subnet-file': `${directory}/run/subnet.env`,
+    ...(topology.mode === 'calico' && { network: 'blocks' }),
     ...(topology.announcers.length > 0 && { 'other-segments': 'gateway' }),
   };
   const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]);
