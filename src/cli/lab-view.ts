@@ -45,10 +45,21 @@ export function viewReport(report: CheckReport): string {
     const rows = down.map(({ who, kind, state }): Row => [who, kind, { text: state, style: 'yellow' }]);
     parts.push(table(['PROGRAM', 'KIND', 'STATE'], rows));
   }
+  parts.push(viewMemory(report));
   const verdict = report.ok ? paint('green', 'ok') : paint('red', 'NOT OK');
   const summary = `${report.lab}: ${verdict}, ${passed} of ${total} pairs reach each other by ICMP and TCP`;
   const problems = report.problems.map((problem) => `  ${paint('red', '✗')} ${problem}`);
   return [...parts, [summary, ...problems].join('\n')].filter((part) => part !== '').join('\n\n');
+}
+
+/** How much memory the agents take, where there are many. */
+function viewMemory({ programs }: CheckReport): string {
+  const agents = programs.flatMap(({ kind, memory }) => (kind === 'agent' && memory ? [memory] : []));
+  if (agents.length < 10) return '';
+  const mib = (kib: number) => `${(kib / 1024).toFixed(0)} MiB`;
+  const mean = (key: keyof (typeof agents)[number]) => agents.reduce((sum, use) => sum + use[key], 0) / agents.length;
+  const most = mib(Math.max(...agents.map(({ resident }) => resident)));
+  return `memory of the ${agents.length} agents: ${mib(mean('resident'))} resident each, ${most} at most; ${mib(mean('own'))} of it their own`;
 }
 
 /** Each node with its routes, as `ip route` prints them; what the scenario demands and is not there stands among them. */

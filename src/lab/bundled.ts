@@ -7,6 +7,8 @@ import calicoIpip from '../../scenarios/calico-ipip.yaml' with { type: 'text' };
 import calicoVxlan from '../../scenarios/calico-vxlan.yaml' with { type: 'text' };
 import gatewayAnnouncer from '../../scenarios/gateway-announcer.yaml' with { type: 'text' };
 import hostGw from '../../scenarios/host-gw.yaml' with { type: 'text' };
+import mesh100 from '../../scenarios/mesh-100.yaml' with { type: 'text' };
+import routeReflector from '../../scenarios/route-reflector.yaml' with { type: 'text' };
 import routed from '../../scenarios/routed.yaml' with { type: 'text' };
 import { readScenario } from './read.ts';
 import type { Topology } from './topology.ts';
@@ -24,6 +26,8 @@ export const bundledScenarios: Readonly<Record<string, string>> = {
   'calico-bgp': calicoBgp,
   'calico-ipip': calicoIpip,
   'calico-vxlan': calicoVxlan,
+  'route-reflector': routeReflector,
+  'mesh-100': mesh100,
   'gateway-announcer': gatewayAnnouncer,
   'gateway-announcer-bird': variant(gatewayAnnouncer, 'gateway-announcer', 'bird', 'BIRD'),
   'gateway-announcer-godwit': variant(gatewayAnnouncer, 'gateway-announcer', 'godwit', 'godwit bgp'),

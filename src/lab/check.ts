@@ -13,8 +13,8 @@ import { explain } from './path.ts';
 import { probeAll } from './probe.ts';
 import type { Endpoint, Outcome, ProbedPair } from './probe.ts';
 import { readOwned } from './owned.ts';
-import { programsOf, stateOf } from './roster.ts';
-import type { Program, ProgramState } from './roster.ts';
+import { memoryOf, programsOf, stateOf } from './roster.ts';
+import type { MemoryUse, Program, ProgramState } from './roster.ts';
 import { demandedSessions, establishedWith, ownTable } from './sessions.ts';
 import type { Machine, Pod } from './topology.ts';
 
@@ -33,6 +33,7 @@ export interface NodeReport {
 
 export interface ProgramReport extends Program {
   readonly state: ProgramState;
+  readonly memory?: MemoryUse;
 }
 
 export interface PodReport {
@@ -79,7 +80,10 @@ export async function checkWithin(find: () => Lab, ms: number, signal?: AbortSig
 async function checkLab(lab: Lab, probes: boolean): Promise<CheckReport> {
   const { topology, layout, manifest } = lab;
   const problems = manifest.state === 'up' ? [] : [`the lab is ${manifest.state}: not all of it is there`];
-  const programs = programsOf(topology).map((program) => ({ ...program, state: stateOf(manifest, program) }));
+  const programs = programsOf(topology).map((program): ProgramReport => {
+    const memory = memoryOf(manifest, program);
+    return { ...program, state: stateOf(manifest, program), ...(memory !== undefined && { memory }) };
+  });
   for (const { who, kind, state } of programs) if (state === 'gone') problems.push(goneSentence(who, kind));
   const facts = await readOwned(lab, problems);
   const observed = new Map<string, ObservedNode>();

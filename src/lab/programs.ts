@@ -13,6 +13,8 @@ import type { Daemon } from './process.ts';
 import type { Machine, Topology } from './topology.ts';
 
 const START_TIMEOUT_MS = 20_000;
+/** More for each node that starts at the same time: they share this machine's processors. */
+export const agentTimeoutMs = (nodes: number): number => START_TIMEOUT_MS + 2_000 * nodes;
 
 /** etcd takes only HOST:PORT after `unix://`, and makes a socket of that name in its working directory. */
 const ETCD_SOCKET = 'localhost:2379';
@@ -125,15 +127,23 @@ export async function waitForAgent(
   host: string,
   daemon: Daemon,
   signal: AbortSignal,
+  timeoutMs: number,
 ): Promise<void> {
   const log = layout.agentLog(host);
   let last = 'it does not listen';
-  const ready = await waitFor(daemon, log, `the agent of ${host}`, signal, async () => {
-    const answer = await askAgent(layout, host, '/readyz');
-    if (answer) last = answer.text.trim();
-    return answer?.ok === true;
-  });
-  if (!ready) throw failure(`the agent of ${host} is not ready after ${START_TIMEOUT_MS / 1000} s: ${last}`, log);
+  const ready = await waitFor(
+    daemon,
+    log,
+    `the agent of ${host}`,
+    signal,
+    async () => {
+      const answer = await askAgent(layout, host, '/readyz');
+      if (answer) last = answer.text.trim();
+      return answer?.ok === true;
+    },
+    timeoutMs,
+  );
+  if (!ready) throw failure(`the agent of ${host} is not ready after ${timeoutMs / 1000} s: ${last}`, log);
 }
 
 /** Asks the agent's own socket; undefined when nothing listens there. */
@@ -160,16 +170,17 @@ export async function waitFor(
   who: string,
   signal: AbortSignal,
   isReady: () => Promise<boolean>,
+  timeoutMs = START_TIMEOUT_MS,
 ): Promise<boolean> {
   let ended: string | undefined;
   void daemon.ended.then((how) => (ended = how));
-  const end = performance.now() + START_TIMEOUT_MS;
+  const end = performance.now() + timeoutMs;
   for (;;) {
     signal.throwIfAborted();
     if (await isReady()) return true;
     if (ended !== undefined) throw failure(`${who} ended (${ended})`, log);
     if (performance.now() > end) return false;
-    await sleep(20, signal);
+    await sleep(50, signal);
   }
 }
 

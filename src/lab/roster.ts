@@ -2,14 +2,14 @@
  * Every program of a lab by name: the datastore, an agent by its host's name, a routing program by its machine's, an announcer
  * by its own. Here each is started and waited for, so that bringing up, restarting and adding are one and the same.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { GodwitError, printable } from '../base/mod.ts';
 import { isAlive } from '../sys/mod.ts';
 import type { ProcessId } from '../sys/mod.ts';
 import type { LabLayout } from './layout.ts';
 import type { Manifest } from './manifest.ts';
 import type { Daemon } from './process.ts';
-import { datastoreUrl, openWhenReady, startAgent, startDatastore, waitForAgent } from './programs.ts';
+import { agentTimeoutMs, datastoreUrl, openWhenReady, startAgent, startDatastore, waitForAgent } from './programs.ts';
 import { answers, startAnnouncer, startRouting } from './routers.ts';
 import { usesDatastore } from './topology.ts';
 import type { Topology } from './topology.ts';
@@ -77,8 +77,10 @@ export async function waitForProgram(
   if (program.kind === 'datastore') {
     const url = datastoreUrl(layout, topology.datastore);
     await using _store = await openWhenReady(url, daemons[0]!, layout.datastoreLog, signal);
-  } else if (program.kind === 'agent') await waitForAgent(layout, program.who, daemons[0]!, signal);
-  else await answers(layout, program.who, program.kind, daemons, signal);
+  } else if (program.kind === 'agent') {
+    const nodes = topology.machines.filter(({ agent }) => agent).length;
+    await waitForAgent(layout, program.who, daemons[0]!, signal, agentTimeoutMs(nodes));
+  } else await answers(layout, program.who, program.kind, daemons, signal);
 }
 
 /** What of it the manifest knows to have been started: FRR is two, `gw1.zebra` and `gw1.bgpd`. */
@@ -92,6 +94,31 @@ export function stateOf(manifest: Manifest, program: Program): ProgramState {
   if (manifest.killed.includes(program.who)) return 'killed';
   const ids = processesOf(manifest, program);
   return ids.length > 0 && ids.every(isAlive) ? 'running' : 'gone';
+}
+
+/** Memory of a program's processes, KiB. */
+export interface MemoryUse {
+  /** All that is in memory, the executable's pages too, which all its processes share. */
+  readonly resident: number;
+  /** What is this program's alone. */
+  readonly own: number;
+}
+
+/** Undefined when none of its processes runs. */
+export function memoryOf(manifest: Manifest, program: Program): MemoryUse | undefined {
+  const processes = processesOf(manifest, program).filter(isAlive);
+  if (processes.length === 0) return undefined;
+  const use = { resident: 0, own: 0 };
+  for (const { pid } of processes) {
+    try {
+      const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+      use.resident += Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0);
+      use.own += Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0);
+    } catch {
+      // it ended just now
+    }
+  }
+  return use;
 }
 
 /** Where it writes its log. */

@@ -165,6 +165,7 @@ export class ScenarioText {
       this.value = this.document.toJS({ maxAliasCount: 100 });
       // an alias inside of what it stands for would make everything after this go round for ever
       JSON.stringify(this.value);
+      this.value = expandRanges(this.value);
     } catch (error) {
       return err(this.unreadable(error));
     }
@@ -201,6 +202,30 @@ export class ScenarioText {
     }
     return undefined;
   }
+}
+
+const RANGE = /^([a-z][a-z0-9-]*)\[(\d{1,4})-(\d{1,4})\]$/;
+const RANGE_LIMIT = 1000;
+
+/** `node[1-3]` under hosts or pods stands for node1, node2 and node3; `#` in the values for the number. */
+function expandRanges(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  const expanded = Object.entries(value).map(([group, members]: [string, unknown]) => {
+    const ranges = (group === 'hosts' || group === 'pods') && typeof members === 'object' && members !== null;
+    return [group, ranges ? Object.fromEntries(Object.entries(members).flatMap(expandOne)) : members] as const;
+  });
+  return Object.fromEntries(expanded);
+}
+
+function expandOne([key, value]: [string, unknown]): [string, unknown][] {
+  const [, stem, first, last] = RANGE.exec(key) ?? [];
+  const count = Number(last) - Number(first) + 1;
+  if (stem === undefined || count < 1 || count > RANGE_LIMIT) return [[key, value]];
+  const text = JSON.stringify(value);
+  return Array.from({ length: count }, (_, i) => {
+    const number = String(Number(first) + i);
+    return [stem + number, JSON.parse(text.replaceAll('#', number)) as unknown];
+  });
 }
 
 /** An unknown key is a fault of that key, not of the object around it. */
