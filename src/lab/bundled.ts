@@ -6,6 +6,7 @@ import calicoBgp from '../../scenarios/calico-bgp.yaml' with { type: 'text' };
 import calicoIpip from '../../scenarios/calico-ipip.yaml' with { type: 'text' };
 import calicoVxlan from '../../scenarios/calico-vxlan.yaml' with { type: 'text' };
 import gatewayAnnouncer from '../../scenarios/gateway-announcer.yaml' with { type: 'text' };
+import gatewayDynamic from '../../scenarios/gateway-dynamic-neighbors.yaml' with { type: 'text' };
 import hostGw from '../../scenarios/host-gw.yaml' with { type: 'text' };
 import mesh100 from '../../scenarios/mesh-100.yaml' with { type: 'text' };
 import routeReflector from '../../scenarios/route-reflector.yaml' with { type: 'text' };
@@ -28,6 +29,7 @@ export const bundledScenarios: Readonly<Record<string, string>> = {
   'calico-vxlan': calicoVxlan,
   'route-reflector': routeReflector,
   'mesh-100': mesh100,
+  'gateway-dynamic-neighbors': gatewayDynamic,
   'gateway-announcer': gatewayAnnouncer,
   'gateway-announcer-bird': variant(gatewayAnnouncer, 'gateway-announcer', 'bird', 'BIRD'),
   'gateway-announcer-godwit': variant(gatewayAnnouncer, 'gateway-announcer', 'godwit', 'godwit bgp'),

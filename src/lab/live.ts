@@ -143,7 +143,7 @@ function forgetProcesses({ manifest }: Lab, { who }: Program): void {
 /** Deletes what would be the host's own for another day, or for ever. */
 async function forget({ layout, topology }: Lab, machine: Machine): Promise<void> {
   await using store = await openDatastore(datastoreUrl(layout, topology.datastore));
-  if (topology.mode === 'calico') return forgetNode(store, machine.name);
+  if (topology.mode === 'calico') return await forgetNode(store, machine.name);
   const { kvs } = await store.list(subnetsPrefix(DEFAULT_NETWORK_PREFIX));
   for (const kv of kvs) {
     const lease = parseLease(DEFAULT_NETWORK_PREFIX, kv);

@@ -5,13 +5,16 @@
  * All of them keep routes over a restart (RFC 4724), resolve next hops that are further away through their other routes, and
  * put what they learn into the kernel's main table.
  */
-import { prefixContains } from '../net/mod.ts';
+import { prefixContains, prefixCovers } from '../net/mod.ts';
 import type { IpAddress } from '../net/mod.ts';
+import { deviceTo } from './machine.ts';
 import type { AnnouncerPlan, BgpSession, Machine, RoutingProgram, Topology } from './topology.ts';
 
 /** One session as the program sees it, its policies resolved. */
 interface Peer extends BgpSession {
   readonly to: { readonly address: IpAddress; readonly source: IpAddress } | { readonly range: string };
+  /** It need not be on a connected subnet, and neither do the next hops it tells (an external one's have to, else). */
+  readonly far: boolean;
 }
 
 interface Speaker {
@@ -34,10 +37,15 @@ export function routingConfig(topology: Topology, machine: Machine, bgp: Routing
     as: bgp.as,
     networks: bgp.networks,
     peers: [
-      ...[...bgp.neighbors, ...sessions].map((s) => {
-        return { ...s, to: { address: s.address, source: addressTowards(machine, s.address) } };
+      ...[...bgp.neighbors, ...sessions].map((session): Peer => {
+        const { address, as } = session;
+        const near = bgp.neighbors.includes(session) && deviceTo(machine, address) !== undefined;
+        return { ...session, to: { address, source: addressTowards(machine, address) }, far: as !== bgp.as && !near };
       }),
-      ...bgp.ranges.map((s) => ({ ...s, to: { range: s.range } })),
+      ...bgp.ranges.map((session): Peer => {
+        const near = machine.interfaces.some(({ segment }) => prefixCovers(segment.prefix, session.range));
+        return { ...session, to: { range: session.range }, far: session.as !== bgp.as && !near };
+      }),
     ],
   };
   return writers[bgp.program](speaker, control);
@@ -80,7 +88,7 @@ function godwit(speaker: Speaker, control: string): string {
   const sessions = speaker.peers.map((peer, i) => ({
     ...('range' in peer.to ? { range: peer.to.range } : { address: peer.to.address, source: peer.to.source }),
     ...{ as: peer.as, import: `in${i}`, export: peer.export === 'all' ? 'accept' : 'reject', timers },
-    ...(peer.as !== speaker.as && { multihop: true }),
+    ...(peer.far && { multihop: true }),
     ...(peer.client && { routeReflectorClient: true }),
     ...(peer.nextHopSelf && { families: { ipv4: { nextHop: 'self' } } }),
   }));
@@ -105,7 +113,7 @@ function frr(speaker: Speaker): string {
     inFamily.push(`  neighbor ${name} route-map ${peer.export === 'all' ? 'ALL' : 'NONE'} out`);
     if (peer.client) inFamily.push(`  neighbor ${name} route-reflector-client`);
     if (peer.nextHopSelf) inFamily.push(`  neighbor ${name} next-hop-self`);
-    const far = peer.as === as ? [] : [` neighbor ${name} ebgp-multihop`, ` neighbor ${name} disable-connected-check`];
+    const far = !peer.far ? [] : [` neighbor ${name} ebgp-multihop`, ` neighbor ${name} disable-connected-check`];
     const common = [` neighbor ${name} remote-as ${peer.as}`, ...far, ` neighbor ${name} timers connect 1`];
     return 'range' in peer.to
       ? [` neighbor ${name} peer-group`, ...common, ` bgp listen range ${peer.to.range} peer-group ${name}`]
@@ -137,13 +145,13 @@ function bird(speaker: Speaker): string {
       `protocol bgp ${'range' in peer.to ? 'range' : 'peer'}${i} {`,
       `  local ${local} as ${as};`,
       `  neighbor ${neighbor} as ${peer.as};`,
-      '  multihop;',
+      ...(peer.far || peer.as === as ? ['  multihop;'] : ['  direct;']),
       ...(peer.client ? ['  rr client;'] : []),
       '  connect delay time 1; connect retry time 1; error wait time 1, 2; graceful restart on;',
       '  ipv4 {',
       `    import ${set === '' ? 'none' : `where net ~ [ ${set} ]`};`,
       `    export ${peer.export === 'all' ? 'where source = RTS_BGP || proto = "own"' : 'none'};`,
-      ...(peer.nextHopSelf ? ['    next hop self;'] : []),
+      ...(peer.nextHopSelf ? ['    next hop self ebgp;'] : []),
       '  };',
       '}',
     ].join('\n');
