@@ -52,12 +52,20 @@ export async function claimBlocks(store: Datastore, hosts: readonly Machine[]): 
   }
 }
 
-/** What an administrator does after a node is gone for good: its claims and its resource go. */
-export async function forgetNode(store: Datastore, name: string): Promise<void> {
+/**
+ * What an administrator does before a node goes for good: its blocks are given up while its agent still runs, so that it
+ * takes back what it told its neighbours. One that just ends is waited for by them (graceful restart).
+ */
+export async function giveUpBlocks(store: Datastore, name: string): Promise<void> {
   const owner = hostOwner(name);
   for (const cidr of await affinitiesOf(store, owner)) {
     await releaseAffinity(store, owner, cidr, { requireEmpty: false, cooldownSeconds: 0, now: Date.now() });
   }
+}
+
+/** And after it is gone: its resource, and what it claimed meanwhile. */
+export async function forgetNode(store: Datastore, name: string): Promise<void> {
+  await giveUpBlocks(store, name);
   await new ResourceClient(store).delete({ kind: 'Node', name });
 }
 

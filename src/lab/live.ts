@@ -7,12 +7,14 @@ import { GodwitError, printable, sleep } from '../base/mod.ts';
 import { openDatastore } from '../datastore/mod.ts';
 import { DEFAULT_NETWORK_PREFIX, parseLease, subnetsPrefix } from '../ipam/mod.ts';
 import { isAlive, NetworkNamespace, removeNetworkNamespace } from '../sys/mod.ts';
-import { forgetNode } from './calico.ts';
+import { RTN } from '../netlink/mod.ts';
+import { forgetNode, giveUpBlocks } from './calico.ts';
 import { endProcesses, processesIn } from './process.ts';
 import { findLab } from './lab.ts';
 import type { Lab } from './lab.ts';
 import type { LabLayout } from './layout.ts';
 import { lockLab, writeManifest } from './manifest.ts';
+import { observe } from './observe.ts';
 import { datastoreUrl, reserve } from './programs.ts';
 import { processesOf, programOf, programsOf, stateOf } from './roster.ts';
 import type { Program } from './roster.ts';
@@ -28,6 +30,7 @@ export interface LiveOptions {
 
 const LOCK_WAIT_MS = 5_000;
 const GRACE_MS = 5_000;
+const WITHDRAW_MS = 3_000;
 
 /** SIGKILL: it has no time to say goodbye to anybody. */
 export const killProgram = (layout: LabLayout, who: string, options: LiveOptions): Promise<void> =>
@@ -87,6 +90,7 @@ export const removeHost = (layout: LabLayout, name: string, options: LiveOptions
     if (!machine) throw new GodwitError('absent', `there is no host ${printable(name, 60)}`);
     const pods = topology.pods.filter(({ host }) => host === name);
     for (const pod of pods) await detachPod(layout, pod, options.signal);
+    if (machine.agent && topology.mode === 'calico') await withdrawBlocks(lab, machine);
     using namespace = NetworkNamespace.open(layout.namespace(name));
     const stuck = await endProcesses(() => processesIn(new Set([namespace.identity])), { graceMs: GRACE_MS });
     if (stuck.length > 0) throw new GodwitError('stuck', `${name} does not end: ${stuck.join('; ')}`);
@@ -138,6 +142,14 @@ function forgetProcesses({ manifest }: Lab, { who }: Program): void {
     if (name === who || name.startsWith(`${who}.`)) delete manifest.processes[name];
   }
   manifest.killed = manifest.killed.filter((killed) => killed !== who);
+}
+
+/** Waits until the agent holds no block any more, as far as its kernel tells; not for one that is dead or does not. */
+async function withdrawBlocks({ layout, topology }: Lab, { name }: Machine): Promise<void> {
+  await using store = await openDatastore(datastoreUrl(layout, topology.datastore));
+  await giveUpBlocks(store, name);
+  const holds = () => observe(name, layout.namespace(name)).routes.some(({ route }) => route.type === RTN.BLACKHOLE);
+  for (const end = performance.now() + WITHDRAW_MS; performance.now() < end && holds();) await sleep(20);
 }
 
 /** Deletes what would be the host's own for another day, or for ever. */
