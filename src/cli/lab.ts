@@ -29,7 +29,7 @@ import { viewDrill, viewLabs, viewReport } from './lab-view.ts';
 import { integerBetween, outputFormat, painter, print, say, show, table, tellError, withOutput } from './output.ts';
 import type { OutputOptions } from './output.ts';
 
-const DEFAULT_SCENARIO = 'host-gw';
+const DEFAULT_SCENARIO = 'calico-ipip';
 
 /** All programs were ready when the lab came up, but what they tell each other may still be on its way. */
 const SETTLE_MS = 20_000;
@@ -47,7 +47,7 @@ real agent, and pods are attached by the real CNI plugin. As root, or without ro
 namespaces.
 
 Examples:
-  ${program} lab run                            three hosts: up, checked, shown; Ctrl-C takes it down
+  ${program} lab run                            Calico's network: up, checked, shown; Ctrl-C takes it down
   ${program} lab run host-gw --check --json     the same as a test: one JSON document, exit status 0 or 1
   ${program} lab up my-lab.yaml --detach        a scenario of your own (docs/lab.md), left running
   ${program} lab exec pod1 -- ping 10.244.1.2   run something inside a pod or host

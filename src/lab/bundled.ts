@@ -14,11 +14,13 @@ import routed from '../../scenarios/routed.yaml' with { type: 'text' };
 import { readScenario } from './read.ts';
 import type { Topology } from './topology.ts';
 
-/** The same with another program on the routers. */
+/** The same with another program on the routers; what is said of FRR alone is left out. */
 const variant = (text: string, name: string, program: string, word: string): string =>
   text
     .replace(`name: ${name}`, `name: ${name}-${program}`)
     .replaceAll('program: frr', `program: ${program}`)
+    .replace(/drill: #.*/, 'drill:')
+    .replaceAll(', loss: 1000', '')
     .replace(/^description: .*/m, (line) => `${line} (the gateways run ${word})`);
 
 export const bundledScenarios: Readonly<Record<string, string>> = {
@@ -30,6 +32,8 @@ export const bundledScenarios: Readonly<Record<string, string>> = {
   'route-reflector': routeReflector,
   'mesh-100': mesh100,
   'gateway-dynamic-neighbors': gatewayDynamic,
+  'gateway-dynamic-neighbors-bird': variant(gatewayDynamic, 'gateway-dynamic-neighbors', 'bird', 'BIRD'),
+  'gateway-dynamic-neighbors-godwit': variant(gatewayDynamic, 'gateway-dynamic-neighbors', 'godwit', 'godwit bgp'),
   'gateway-announcer': gatewayAnnouncer,
   'gateway-announcer-bird': variant(gatewayAnnouncer, 'gateway-announcer', 'bird', 'BIRD'),
   'gateway-announcer-godwit': variant(gatewayAnnouncer, 'gateway-announcer', 'godwit', 'godwit bgp'),

@@ -134,6 +134,8 @@ function blockRoute({ resources }: Topology, facts: Facts, machine: Machine, own
   const tunnels = (mode: string) => mode === 'Always' || (mode === 'CrossSubnet' && !near);
   if (tunnels(ipipMode)) return [`${block} via ${via} dev tunl0 ${OURS} onlink`];
   if (tunnels(vxlanMode)) return [`${block} via ${facts.vteps.get(owner.name) ?? '?'} dev vxlan.calico ${OURS} onlink`];
+  // of a pool with VXLAN the datastore alone says where packets go, whatever the tables look like just now
+  const onlink = vxlanMode === 'Never' ? '' : ' onlink';
   const hop = nextHop(machine, via);
-  return hop === undefined ? [] : [`${block} via ${hop} dev ${deviceTo(machine, hop)} ${OURS}`];
+  return hop === undefined ? [] : [`${block} via ${hop} dev ${deviceTo(machine, hop)} ${OURS}${onlink}`];
 }

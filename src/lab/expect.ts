@@ -78,8 +78,10 @@ const protocolsOf = ({ agent, bgp }: Machine): readonly number[] =>
 /** What is demanded and not there, and what carries our mark and is not demanded. Routes of others are nobody's fault. */
 export function compareRoutes(expected: readonly string[], node: ObservedNode, machine: Machine): RouteFault[] {
   const ours = protocolsOf(machine);
-  // the bridge of a host without pods has no carrier, which is as it should be
-  const lines = new Map(node.routes.map((seen) => [seen.line.replace(/^(.* dev cni0 .*) linkdown$/, '$1'), seen]));
+  // a bridge without pods has no carrier, nor has the tunnel of a dead agent where a program is its other end; both work
+  const lines = new Map(
+    node.routes.map((seen) => [seen.line.replace(/^(.* dev (?:cni0|tunl0) .*) linkdown$/, '$1'), seen]),
+  );
   const wanted = new Set(expected);
   const missing = expected.filter((line) => !lines.has(line));
   const stale = [...lines].filter(

@@ -104,6 +104,19 @@ test.each([
   expect(faultsOf(text).join('\n')).toContain(wanted);
 });
 
+test('a range of hosts and pods stands for each of them', () => {
+  const text = small('{ "n[2-4]": { addresses: { lan: 10.168.0.# } } }', 'pods: { "p[2-3]": { host: n# } }');
+  const read = readScenario('mine.yaml', text);
+  if (!read.ok) throw read.error;
+  expect(read.value.machines.map(({ name, interfaces }) => `${name} ${interfaces[0]!.address}`)).toEqual([
+    'n2 10.168.0.2',
+    'n3 10.168.0.3',
+    'n4 10.168.0.4',
+  ]);
+  expect(read.value.pods.map(({ name, host }) => `${name} ${host}`)).toEqual(['p2 n2', 'p3 n3']);
+  expect(faultsOf(text.replace('2-4', '4-2')).join('\n')).toContain('a name of 1 to 15');
+});
+
 test('machines that come later, programs and drills are looked at together', () => {
   const text = small(
     '{ a: { addresses: { lan: 10.168.0.2 } }, b: { addresses: { lan: 10.168.0.3 }, bgp: { program: bird } } }',

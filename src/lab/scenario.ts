@@ -212,7 +212,10 @@ function expandRanges(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   const expanded = Object.entries(value).map(([group, members]: [string, unknown]) => {
     const ranges = (group === 'hosts' || group === 'pods') && typeof members === 'object' && members !== null;
-    return [group, ranges ? Object.fromEntries(Object.entries(members).flatMap(expandOne)) : members] as const;
+    return [
+      group,
+      ranges && !Array.isArray(members) ? Object.fromEntries(Object.entries(members).flatMap(expandOne)) : members,
+    ] as const;
   });
   return Object.fromEntries(expanded);
 }
