@@ -2,7 +2,8 @@
  * Kernel changes as events. The kernel drops events when a listener is slow (ENOBUFS): then nothing that was told before
  * can be trusted, `resync` is told, and the listener reads everything anew.
  */
-import { AF, bindSocket, errno, isErrno, NetworkNamespace, SO, SOL, setOption } from '../sys/mod.ts';
+import { AF, attachFilter, bindSocket, errno, isErrno, NetworkNamespace, SO, SOL, setOption } from '../sys/mod.ts';
+import type { Fd } from '../sys/mod.ts';
 import { decodeAddress } from './address.ts';
 import type { KernelAddress } from './address.ts';
 import { NETLINK, RTM, RTNLGRP } from './codes.ts';
@@ -25,6 +26,18 @@ export interface MonitorOptions {
   /** Default: links, addresses, routes and rules of both families. */
   readonly groups?: readonly (keyof typeof RTNLGRP)[];
   readonly receiveBufferBytes?: number;
+  /** The connection with this port id makes changes of its own, and needs not be told of them. */
+  readonly except?: number;
+}
+
+/** Offset of the port id in a netlink message header. */
+const PORT_ID = 12;
+
+/** Drops the messages about changes that one connection asked for, before anybody is woken. */
+function dropThoseOf(fd: Fd, portId: number): void {
+  // classic BPF loads in network order, and the header is in the machine's, which is little-endian
+  const loaded = new DataView(Uint32Array.of(portId).buffer).getUint32(0);
+  attachFilter(fd, [0x20, 0, 0, PORT_ID], [0x15, 0, 1, loaded], [0x06, 0, 0, 0], [0x06, 0, 0, 0xffffffff]);
 }
 
 const DEFAULT_GROUPS = [
@@ -43,13 +56,14 @@ interface ListenOptions {
   /** Multicast group numbers. */
   readonly groups: readonly number[];
   readonly receiveBufferBytes?: number;
+  readonly except?: number;
   /** One or more messages; a view that the next call overwrites. */
   readonly data: (bytes: Uint8Array) => void;
   /** The kernel dropped messages; listening goes on. */
   readonly lost: (reason: string) => void;
 }
 
-function openSubscribed({ protocol, groups, receiveBufferBytes = 8 << 20 }: ListenOptions) {
+function openSubscribed({ protocol, groups, receiveBufferBytes = 8 << 20, except }: ListenOptions) {
   const fd = openNetlink(protocol);
   try {
     setOption(fd, SOL.SOCKET, SO.RCVBUFFORCE, receiveBufferBytes);
@@ -57,6 +71,7 @@ function openSubscribed({ protocol, groups, receiveBufferBytes = 8 << 20 }: List
     if (!isErrno(error, errno.EPERM)) throw error;
     setOption(fd, SOL.SOCKET, SO.RCVBUF, receiveBufferBytes);
   }
+  if (except !== undefined) dropThoseOf(fd, except);
   bindSocket(fd, Uint8Array.of(AF.NETLINK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
   for (const group of groups) setOption(fd, SOL.NETLINK, NETLINK.ADD_MEMBERSHIP, group);
   return fd;
@@ -123,6 +138,7 @@ export function monitorKernel(tell: (event: KernelEvent) => void, options: Monit
     protocol: NETLINK.ROUTE,
     groups: (options.groups ?? DEFAULT_GROUPS).map((group) => RTNLGRP[group]),
     ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
+    ...(options.except === undefined ? {} : { except: options.except }),
     data: (bytes) => decode(bytes, tell),
     lost: (reason) => tell({ type: 'resync', reason }),
   });

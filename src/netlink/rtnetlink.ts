@@ -29,6 +29,11 @@ export class Rtnetlink implements Disposable {
     this.socket = new NetlinkSocket(NETLINK.ROUTE);
   }
 
+  /** Names this connection in what the kernel tells of its changes: `MonitorOptions.except`. */
+  get portId(): number {
+    return this.socket.portId;
+  }
+
   /** Opened in that namespace; the calling thread stays where it is. */
   static in(namespace: NetworkNamespace): Rtnetlink {
     return namespace.run(() => new Rtnetlink());

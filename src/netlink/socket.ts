@@ -3,7 +3,8 @@
  * are there when it returns. It belongs to the network namespace it was opened in, wherever the thread goes later.
  */
 import { write } from 'node:fs';
-import { errno, KernelError, openSocket, receive, send, setOption, check, isErrno } from '../sys/mod.ts';
+import { bindSocket, check, errno, isErrno, KernelError, openSocket, receive, send, setOption } from '../sys/mod.ts';
+import { socketName } from '../sys/mod.ts';
 import type { Fd } from '../sys/mod.ts';
 import { AF, MSG, SO, SOCK, SOL } from '../sys/mod.ts';
 import { Reader } from '../base/mod.ts';
@@ -40,6 +41,8 @@ function readError(header: MessageHeader, body: Reader): { errno: number; messag
 }
 
 export class NetlinkSocket implements Disposable {
+  /** The kernel's name for this socket; in what it tells others of a change, the name of who asked for it. */
+  readonly portId: number;
   private readonly fd: Fd;
   private readonly buffer = new Uint8Array(1 << 16);
 
@@ -59,6 +62,10 @@ export class NetlinkSocket implements Disposable {
       setOption(this.fd, SOL.SOCKET, SO.RCVBUF, RECEIVE_BUFFER_BYTES);
     }
     if (protocol === NETLINK.ROUTE) setOption(this.fd, SOL.NETLINK, NETLINK.GET_STRICT_CHK, 1);
+    // struct sockaddr_nl; the kernel chooses the port id
+    const address = Uint8Array.of(AF.NETLINK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    bindSocket(this.fd, address);
+    this.portId = new DataView(socketName(this.fd, address.length).buffer).getUint32(4, true);
   }
 
   /** One datagram; a view that the next call overwrites. */

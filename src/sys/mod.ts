@@ -7,6 +7,7 @@ export * from './memory.ts';
 export * from './mount.ts';
 export * from './netns.ts';
 export * from './process.ts';
+export { attachFilter } from './socket-filter.ts';
 export * from './socket.ts';
 export * from './syscall.ts';
 export * from './tun.ts';

@@ -16,6 +16,13 @@ export function bindSocket(fd: Fd, address: Uint8Array): void {
   check('bind', syscall(NR.bind, fd.number, address, address.length));
 }
 
+/** The address a socket was bound to, in `bytes` of its form. */
+export function socketName(fd: Fd, bytes: number): Uint8Array {
+  const address = new Uint8Array(bytes);
+  check('getsockname', syscall(NR.getsockname, fd.number, address, Int32Array.of(bytes)));
+  return address;
+}
+
 export function setOption(fd: Fd, level: number, option: number, value: number | Uint8Array): void {
   const bytes = typeof value === 'number' ? new Uint8Array(Int32Array.of(value).buffer) : value;
   check(`setsockopt(${level}, ${option})`, syscall(NR.setsockopt, fd.number, level, option, bytes, bytes.length));

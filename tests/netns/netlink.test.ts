@@ -230,4 +230,20 @@ describe.skipIf(!here)('rtnetlink', () => {
       events.some((e) => e.type === 'route' && e.route.destination === '10.200.7.0/24'),
     );
   });
+
+  test('the monitor leaves out the changes of one connection, and tells those of all others', async () => {
+    const told: string[] = [];
+    using stranger = Rtnetlink.in(namespace);
+    expect(stranger.portId).not.toBe(netlink.portId);
+    const tell = (event: KernelEvent) => void (event.type === 'route' && told.push(event.route.destination));
+    using _monitor = namespace.run(() => monitorKernel(tell, { except: netlink.portId }));
+    const index = netlink.link('up0')!.index;
+    const nextHops = [{ gateway: ip('10.168.0.3'), index }];
+    for (const [i, connection] of [netlink, stranger, netlink, stranger].entries()) {
+      const route = kernelRoute({ destination: prefix(`10.201.${i}.0/24`), protocol: PROTOCOL, nextHops });
+      connection.change((b) => addRoute(b, route));
+    }
+    await until('the last change is told', () => told.includes('10.201.3.0/24'));
+    expect(told).toEqual(['10.201.1.0/24', '10.201.3.0/24']);
+  });
 });

@@ -11,7 +11,7 @@ export interface RouteKernel extends Disposable {
   routes(protocol?: number): readonly KernelRoute[];
   /** One entry a write: undefined, or what the kernel refused. */
   write(writes: readonly RouteWrite[]): readonly (KernelError | undefined)[];
-  /** Tells changes until disposed. */
+  /** Tells changes of others until disposed. */
   watch(tell: (event: KernelEvent) => void): Disposable;
 }
 
@@ -29,7 +29,7 @@ export function openRouteKernel(): RouteKernel {
         if (op === 'delete') deleteRoute(batch, route);
         else addRoute(batch, route, op);
       }),
-    watch: (tell) => monitorKernel(tell),
+    watch: (tell) => monitorKernel(tell, { except: netlink.portId }),
     [Symbol.dispose]: () => netlink[Symbol.dispose](),
   };
 }
