@@ -70,6 +70,11 @@ export class DeltaMap<K, V> {
     return this.actual.entries();
   }
 
+  /** The keys that differ. */
+  pendingKeys(): Iterable<K> {
+    return this.dirty;
+  }
+
   /** Number of keys that differ. */
   get pending(): number {
     return this.dirty.size;

@@ -1,9 +1,10 @@
 /**
  * The routes of `leaseRoutes`, kept true while leases come and go one by one: a lease that changes is judged alone, together
- * with those that claim the same subnet. Whatever changes about this node itself judges all of them anew. Problems are
- * asked for by people, so they are worked out when they are read.
+ * with those that claim the same subnet. Whatever changes about this node itself judges all of them anew. Problems are rare:
+ * they are worked out, from nothing, when somebody reads them and there can be any.
  */
 import type { Route, VxlanPeer } from '../desired/mod.ts';
+import { familyOf, prefixLength } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
 import { ClaimCheck, inTableOrder, keepRoute, leaseRoutes } from './leases.ts';
 import type { LeaseFact, LeaseProblem, LeaseView } from './leases.ts';
@@ -17,6 +18,7 @@ export interface RouteChanges {
   readonly peers: boolean;
 }
 
+const NO_PROBLEMS: readonly LeaseProblem[] = [];
 const NO_CHANGES: RouteChanges = { wanted: [], unwanted: [], peers: false };
 
 export class LeaseTable {
@@ -25,6 +27,10 @@ export class LeaseTable {
   private readonly claims = new Map<Prefix, Set<string>>();
   private readonly current = new Map<Prefix, Route>();
   private readonly peers_ = new Map<Prefix, VxlanPeer>();
+  /** Subnets whose claims are not as they should be. */
+  private readonly odd = new Set<Prefix>();
+  /** How many routes there are of a family and prefix length: overlaps take two lengths. */
+  private readonly lengths = new Map<string, number>();
   private view: LeaseView | undefined;
   private check: ClaimCheck | undefined;
   private problems_: readonly LeaseProblem[] | undefined;
@@ -46,7 +52,8 @@ export class LeaseTable {
 
   /** What is wrong with leases, as `leaseRoutes` tells it; nothing before there is a view. */
   get problems(): readonly LeaseProblem[] {
-    if (!this.view) return [];
+    const families = new Set([...this.lengths.keys()].map(familyIn));
+    if (!this.view || (this.odd.size === 0 && this.lengths.size === families.size)) return NO_PROBLEMS;
     return (this.problems_ ??= leaseRoutes([...this.facts.values()], this.view).problems);
   }
 
@@ -109,20 +116,35 @@ export class LeaseTable {
     if (!check || !view) return undefined;
     const names = this.claims.get(subnet) ?? new Set();
     if (names.size === 0) this.claims.delete(subnet);
-    const before = this.current.get(subnet);
+    this.odd.delete(subnet);
+    let holder: { readonly route: Route; readonly peer: VxlanPeer | undefined } | undefined;
     for (const name of names.size > 1 ? [...names].sort() : names) {
       if (name === view.ownLease) continue;
-      const fact = this.facts.get(name)?.subnets.find((s) => s.subnet === subnet);
+      const lease = this.facts.get(name);
+      const fact = lease?.subnets.find((s) => s.subnet === subnet);
       const outcome = fact && check.settle(fact);
-      if (!outcome || 'kind' in outcome) continue;
-      if (outcome.peer) this.peers_.set(subnet, outcome.peer);
-      else this.peers_.delete(subnet);
-      const route = keepRoute(before, outcome.route);
-      this.current.set(subnet, route);
-      return route;
+      const good = outcome !== undefined && !('kind' in outcome);
+      const isPlain = good && !holder && (outcome.peer !== undefined || lease?.backendType === view.backendType);
+      const isElsewhere = !good && outcome?.kind === 'not-connected' && view.otherSegments === 'gateway';
+      if (!isPlain && !isElsewhere) this.odd.add(subnet);
+      if (good) holder ??= outcome;
     }
-    this.current.delete(subnet);
-    this.peers_.delete(subnet);
-    return undefined;
+    const before = this.current.get(subnet);
+    this.count(subnet, Number(holder !== undefined) - Number(before !== undefined));
+    if (holder?.peer) this.peers_.set(subnet, holder.peer);
+    else this.peers_.delete(subnet);
+    const route = holder && keepRoute(before, holder.route);
+    if (route) this.current.set(subnet, route);
+    else this.current.delete(subnet);
+    return route;
+  }
+
+  private count(subnet: Prefix, change: number): void {
+    const key = `${familyOf(subnet)} ${prefixLength(subnet)}`;
+    const count = (this.lengths.get(key) ?? 0) + change;
+    if (count === 0) this.lengths.delete(key);
+    else this.lengths.set(key, count);
   }
 }
+
+const familyIn = (key: string): string => key[0]!;

@@ -85,6 +85,17 @@ export class RouteBook {
     return all;
   }
 
+  /** Number of different keys. */
+  get size(): number {
+    const filled = [...this.producers.values()].filter((routes) => routes.size > 0);
+    return filled.length > 1 ? this.keys().size : (filled[0]?.size ?? 0);
+  }
+
+  /** Keys changed since they were taken. */
+  changedKeys(): Iterable<RouteKey> {
+    return this.changed;
+  }
+
   /** Keys changed since the last call. */
   takeChanged(): RouteKey[] {
     const keys = [...this.changed];

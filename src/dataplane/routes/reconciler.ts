@@ -184,14 +184,18 @@ export class RouteReconciler {
   }
 
   status(): RouteStatus {
-    const keys = this.book.keys();
-    let installed = 0;
-    for (const key of keys) {
+    // after a look, whatever is not among these was decided on and is in the kernel
+    const doubtful = this.needsDump
+      ? this.book.keys()
+      : new Set([...this.delta.pendingKeys(), ...this.problems.keys(), ...this.book.changedKeys()]);
+    const wanted = this.book.size;
+    let installed = wanted;
+    for (const key of doubtful) {
       const route = this.book.winner(key);
-      if (route && this.isInstalled(route)) installed++;
+      if (route && !this.isInstalled(route)) installed--;
     }
     return {
-      ...{ wanted: keys.size, installed, waitingFor: this.book.waitingFor() },
+      ...{ wanted, installed, waitingFor: this.book.waitingFor() },
       ...{ problems: [...this.problems.values()], counters: { ...this.counters } },
     };
   }
