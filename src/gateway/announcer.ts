@@ -211,13 +211,16 @@ export class Announcer {
     }
     this.holding = false;
     const count = gone.size;
-    for (const prefix of gone) this.withdraw(prefix);
-    guard.withdrawn(count, now);
+    for (const prefix of gone) {
+      this.withdraw(prefix);
+      guard.withdrawn(prefix, now);
+    }
     return count;
   }
 
   private tell(prefix: Prefix, announcement: Announcement): void {
     this.announced.set(prefix, announcement);
+    this.guard.announced(prefix);
     const { nextHop, draining, covered } = announcement;
     const { communities: always, med } = this.config.announce;
     const communities = [...always, ...(draining ? [GRACEFUL_SHUTDOWN] : []), ...(covered ? [COVERED] : [])];

@@ -236,13 +236,15 @@ describe('guard', () => {
     let announced = 10;
     const lose = (now: number) => {
       if (!guard.allows(announced, 1, limits, now)) return false;
-      guard.withdrawn(1, now);
+      guard.withdrawn(prefix(`10.0.${announced}.0/24`), now);
       announced--;
       return true;
     };
     expect([1, 2, 3, 4].map((n) => lose(n * 100))).toEqual([true, true, true, false]);
     expect(lose(59_000)).toBe(false);
     expect(lose(60_500)).toBe(true);
+    guard.announced(prefix('10.0.9.0/24'));
+    expect(lose(60_600)).toBe(true);
   });
 });
 

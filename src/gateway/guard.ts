@@ -4,6 +4,7 @@
  * store, a datastore restored from an old backup) would cut off the pods, whether it shrinks at one stroke or key by key;
  * so it is held until it heals or somebody confirms it. Pure.
  */
+import type { Prefix } from '../net/mod.ts';
 
 export interface GuardOptions {
   /** Prefixes that must be known before anything is announced or any session is opened. */
@@ -17,18 +18,22 @@ export interface GuardOptions {
 }
 
 export class Guard {
-  /** What was let go of late: when, and how many. */
-  private recent: { readonly at: number; readonly count: number }[] = [];
+  /** What was let go of late and has not come back, and when. */
+  private readonly recent = new Map<Prefix, number>();
 
   /** Whether `gone` of the `announced` prefixes may be withdrawn now; milliseconds on any clock. */
   allows(announced: number, gone: number, options: GuardOptions, now: number): boolean {
-    this.recent = this.recent.filter(({ at }) => now - at < options.windowMs);
-    const before = this.recent.reduce((sum, { count }) => sum + count, 0);
+    for (const [prefix, at] of this.recent) if (now - at >= options.windowMs) this.recent.delete(prefix);
+    const before = this.recent.size;
     const share = ((announced + before) * options.maxWithdrawPercent) / 100;
     return gone + before <= Math.max(options.alwaysWithdraw, share);
   }
 
-  withdrawn(count: number, now: number): void {
-    if (count > 0) this.recent.push({ at: now, count });
+  withdrawn(prefix: Prefix, now: number): void {
+    this.recent.set(prefix, now);
+  }
+
+  announced(prefix: Prefix): void {
+    this.recent.delete(prefix);
   }
 }

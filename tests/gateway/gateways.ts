@@ -77,6 +77,11 @@ const frr = (s: Sides): string => {
     ' neighbor NODES advertisement-interval 0',
     ` bgp listen range ${s.subnet}.0/24 peer-group NODES`,
   ];
+  const backbone = [
+    ` neighbor ${s.neighbor} remote-as ${s.remote}`,
+    ` neighbor ${s.neighbor} timers connect 1`,
+    ` neighbor ${s.neighbor} advertisement-interval 0`,
+  ];
   const fixed = s.announcers.flatMap((address) => [
     ` neighbor ${address} remote-as 64999`,
     ` neighbor ${address} ebgp-multihop`,
@@ -86,9 +91,7 @@ router bgp ${s.own}
  bgp router-id ${s.backbone}
  no bgp ebgp-requires-policy
  coalesce-time 0
- neighbor ${s.neighbor} remote-as ${s.remote}
- neighbor ${s.neighbor} timers connect 1
- neighbor ${s.neighbor} advertisement-interval 0
+${s.announcers.length > 0 ? '' : backbone.join('\n')}
 ${(s.announcers.length > 0 ? fixed : listening).join('\n')}
  address-family ipv4 unicast
 ${s.reflects ? '  neighbor NODES route-reflector-client\n' : ''} exit-address-family
@@ -98,7 +101,13 @@ exit
 
 const bird = (s: Sides): string => {
   const channel = 'ipv4 { import all; export where source = RTS_BGP; };';
-  const nodes = `protocol bgp nodes {
+  const nodes = `protocol bgp backbone {
+  local ${s.backbone} as ${s.own};
+  neighbor ${s.neighbor} as ${s.remote};
+  connect delay time 1; connect retry time 1; error wait time 1, 2;
+  ${channel}
+}
+protocol bgp nodes {
   local ${s.subnet}.1 as ${s.own};
   neighbor range ${s.subnet}.0/24 as ${s.nodes};
   dynamic name "node";
@@ -114,12 +123,6 @@ router id ${s.backbone};
 protocol device {}
 protocol direct { ipv4; }
 protocol kernel { learn; ipv4 { export where source = RTS_BGP; }; }
-protocol bgp backbone {
-  local ${s.backbone} as ${s.own};
-  neighbor ${s.neighbor} as ${s.remote};
-  connect delay time 1; connect retry time 1; error wait time 1, 2;
-  ${channel}
-}
 ${(s.announcers.length > 0 ? fixed : [nodes]).join('\n')}
 `;
 };
@@ -130,7 +133,7 @@ const godwit = (s: Sides, control: string): object => {
   return {
     ...{ routerId: s.backbone, as: s.own, control, fib: 'kernel' },
     neighbors: [
-      { address: s.neighbor, as: s.remote, ...both, timers },
+      ...(s.announcers.length > 0 ? [] : [{ address: s.neighbor, as: s.remote, ...both, timers }]),
       ...s.announcers.map((address) => ({ address, as: 64_999, multihop: 5, ...both, timers })),
     ],
     dynamic:

@@ -33,12 +33,14 @@ export class Racks implements AsyncDisposable {
   private readonly agents = new Map<string, Subprocess>();
   private ports = 0;
 
-  static async start(): Promise<Racks> {
+  static async start(datastore: 'embedded' | 'etcd' = 'embedded'): Promise<Racks> {
     const it = new Racks();
-    const socket = join(it.directory, 'store.sock');
-    it.server = await startServer(`unix://${socket}`, `unix://${socket}`, (data) => [
-      ...[process.execPath, main, 'store', 'serve', '--listen', `unix://${socket}`, '--data', join(data, 'store')],
-    ]);
+    const socket = join(it.directory, datastore === 'etcd' ? 'localhost:2379' : 'store.sock');
+    it.server = await startServer(`unix://${socket}`, `unix://${socket}`, (data) =>
+      datastore === 'etcd'
+        ? ['sh', '-c', etcdScript(it.directory)]
+        : [process.execPath, main, 'store', 'serve', '--listen', `unix://${socket}`, '--data', join(data, 'store')],
+    );
     it.store = await openDatastore(it.server.url);
     for (const rack of ['a', 'b'] as const) {
       it.spaces.add(`sw${rack}`);
@@ -180,4 +182,12 @@ export class Racks implements AsyncDisposable {
     this.spaces[Symbol.dispose]();
     rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** On sockets in its working directory: namespaces share files and not loopback. */
+function etcdScript(directory: string): string {
+  const [client, peer] = ['unix://localhost:2379', 'unix://localhost:2380'];
+  const clients = `--listen-client-urls ${client} --advertise-client-urls ${client} --listen-peer-urls ${peer}`;
+  const cluster = `--initial-advertise-peer-urls ${peer} --initial-cluster default=${peer} --data-dir data`;
+  return `cd ${directory} && exec etcd ${clients} ${cluster} --unsafe-no-fsync --log-level error`;
 }
