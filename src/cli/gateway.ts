@@ -9,12 +9,14 @@ import {
   DEFAULT_SOCKET,
   gatewayStatus,
   loadGatewayConfig,
+  needsDatastore,
   openSources,
   peerConfig,
   peerFormats,
   serveGateway,
 } from '../gateway/mod.ts';
 import type { AnnouncerStatus, PeerFormat } from '../gateway/mod.ts';
+import type { Datastore } from '../datastore/mod.ts';
 import { useDatastore, withDatastore } from './datastore.ts';
 import type { DatastoreCommandOptions } from './datastore.ts';
 import { print, show, table, withOutput } from './output.ts';
@@ -90,7 +92,7 @@ async function run(file: string, flags: Flags): Promise<void> {
   const log = createLogger(flags.logLevel);
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
-  await useDatastore(flags, async (store) => {
+  const announce = async (store: Datastore | undefined) => {
     const announcer = new Announcer({ config: config.value, sources: openSources(config.value, store), log });
     using _control = await serveGateway(announcer, flags.socket);
     process.on('SIGHUP', () => {
@@ -104,7 +106,9 @@ async function run(file: string, flags: Flags): Promise<void> {
       }
     });
     await announcer.run(stop.signal);
-  });
+  };
+  if (needsDatastore(config.value)) await useDatastore(flags, announce);
+  else await announce(undefined);
   process.exit(0);
 }
 

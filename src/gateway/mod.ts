@@ -12,5 +12,5 @@ export * from './announcer.ts';
 export * from './config.ts';
 export * from './control.ts';
 export { CORDON_MARK, DRAIN_MARK } from './facts.ts';
-export { openSources } from './open.ts';
+export { needsDatastore, openSources } from './open.ts';
 export * from './peer-config.ts';

@@ -1,15 +1,23 @@
 /** The sources that a configuration asks for. */
+import { GodwitError } from '../base/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
 import { needsStatus } from './announce.ts';
 import type { GatewayConfig } from './config.ts';
-import { CalicoSource, FlannelSource, StatusSource } from './sources/mod.ts';
+import { inClusterAccess, kubeconfigAccess } from './kubernetes/access.ts';
+import { CalicoSource, FlannelSource, KubernetesSource, StatusSource } from './sources/mod.ts';
 import type { Source } from './sources/mod.ts';
 
-export function openSources(config: GatewayConfig, store: Datastore): Source[] {
+/** Kubernetes says by itself whether its nodes are ready. */
+export const needsDatastore = ({ source }: GatewayConfig): boolean => source.type !== 'kubernetes';
+
+/** `store` is needed unless `needsDatastore` says otherwise. Throws GodwitError. */
+export function openSources(config: GatewayConfig, store: Datastore | undefined): Source[] {
   const { source, announce } = config;
-  const sources: Source[] = [
-    source.type === 'flannel' ? new FlannelSource(store, source.etcdPrefix) : new CalicoSource(store),
-  ];
-  if (needsStatus(announce)) sources.push(new StatusSource(store));
-  return sources;
+  if (source.type === 'kubernetes') {
+    const { kubeconfig } = source;
+    return [new KubernetesSource(kubeconfig === undefined ? inClusterAccess() : kubeconfigAccess(kubeconfig))];
+  }
+  if (!store) throw new GodwitError('config', `source ${source.type} needs a datastore`);
+  const owners = source.type === 'flannel' ? new FlannelSource(store, source.etcdPrefix) : new CalicoSource(store);
+  return needsStatus(announce) ? [owners, new StatusSource(store)] : [owners];
 }
