@@ -9,6 +9,7 @@ import {
   findLab,
   followLog,
   HOLD_COMMAND,
+  isRealRoot,
   holdSandbox,
   LabLayout,
   listLabs,
@@ -29,7 +30,8 @@ import { viewDrill, viewLabs, viewReport } from './lab-view.ts';
 import { integerBetween, outputFormat, painter, print, say, show, table, tellError, withOutput } from './output.ts';
 import type { OutputOptions } from './output.ts';
 
-const DEFAULT_SCENARIO = 'calico-ipip';
+/** IPIP may need a program in the kernel, which only real root may load. */
+const DEFAULT_SCENARIO = isRealRoot() ? 'calico-ipip' : 'calico-vxlan';
 
 /** All programs were ready when the lab came up, but what they tell each other may still be on its way. */
 const SETTLE_MS = 20_000;
@@ -158,14 +160,20 @@ async function runScenario(nameOrFile: string, options: RunOptions): Promise<num
   const tell = progress();
   const { stop, force } = stopSignals(tell);
   tell(`${layout.name}: ${scenario.topology.description || scenario.source}`);
+  const start = performance.now();
   await bringUp(layout, scenario, { tell, signal: stop, force, hold: true });
+  const upSeconds = Math.round((performance.now() - start) / 10) / 100;
   try {
     tell('checking routes, pods and who reaches whom');
     const checked = await checkWithin(() => findLab(layout.name), SETTLE_MS, stop);
     const drills = options.check === true && checked.ok && scenario.topology.drill.length > 0;
     const drill = drills ? await runDrill(layout, { tell, signal: stop }) : undefined;
-    const report = drill ? { ...checked, ok: drill.ok, drill } : checked;
-    await show(options, report, () => `\n${viewReport(checked)}${drill ? `\n\n${viewDrill(drill)}` : ''}`);
+    const report = { ...checked, ...(drill && { ok: drill.ok, drill }), upSeconds };
+    await show(
+      options,
+      report,
+      () => `\n${viewReport(checked)}\nup in ${upSeconds.toFixed(2)} s${drill ? `\n\n${viewDrill(drill)}` : ''}`,
+    );
     if (options.check !== true && !stop.aborted) {
       say(`\n${invitation(layout.name, scenario)}`);
       await untilAborted(stop);

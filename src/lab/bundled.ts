@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { err, GodwitError, messageOf, printable } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
 import calicoBgp from '../../scenarios/calico-bgp.yaml' with { type: 'text' };
+import calicoBird from '../../scenarios/calico-bird.yaml' with { type: 'text' };
 import calicoIpip from '../../scenarios/calico-ipip.yaml' with { type: 'text' };
 import calicoVxlan from '../../scenarios/calico-vxlan.yaml' with { type: 'text' };
 import gatewayAnnouncer from '../../scenarios/gateway-announcer.yaml' with { type: 'text' };
@@ -29,6 +30,7 @@ export const bundledScenarios: Readonly<Record<string, string>> = {
   'calico-bgp': calicoBgp,
   'calico-ipip': calicoIpip,
   'calico-vxlan': calicoVxlan,
+  'calico-bird': calicoBird,
   'route-reflector': routeReflector,
   'mesh-100': mesh100,
   'gateway-dynamic-neighbors': gatewayDynamic,

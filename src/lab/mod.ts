@@ -21,4 +21,4 @@ export { readScenario } from './read.ts';
 export { Traffic } from './traffic.ts';
 export type { TrafficCount } from './traffic.ts';
 export { bringUp } from './up.ts';
-export { HOLD_COMMAND, holdSandbox, needsSandbox, runInSandbox } from './sandbox.ts';
+export { HOLD_COMMAND, holdSandbox, isRealRoot, needsSandbox, runInSandbox } from './sandbox.ts';

@@ -10,6 +10,7 @@ import { startDaemon } from './process.ts';
 import type { Daemon } from './process.ts';
 import { failure, waitFor } from './programs.ts';
 import { announcerConfig, routingConfig } from './routing.ts';
+import { isRealRoot } from './sandbox.ts';
 import { BIRDC, VTYSH } from './sessions.ts';
 import type { AnnouncerPlan, Machine, RoutingProgram, Topology } from './topology.ts';
 
@@ -25,6 +26,11 @@ type Kind = RoutingProgram['program'];
 export function refuseMissing({ machines }: Topology): void {
   for (const kind of new Set(machines.map(({ bgp }) => bgp?.program))) {
     if (kind !== 'frr' && kind !== 'bird') continue;
+    if (kind === 'frr' && !isRealRoot()) {
+      const hint =
+        'run it as root, or let the routers run bird or godwit (gateway-announcer-bird, gateway-announcer-godwit)';
+      throw new GodwitError('program', 'FRR gives up being root when it starts, which only real root can', { hint });
+    }
     const missing = foreign[kind].files.find((file) => !existsSync(file));
     if (missing === undefined) continue;
     const hint = `Debian: apt-get install --no-install-recommends ${foreign[kind].package}; it need not run as a service`;

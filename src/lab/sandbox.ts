@@ -29,6 +29,12 @@ export function needsSandbox(): boolean {
   return NEEDED.some((bit) => ((bits >> bit) & 1n) === 0n);
 }
 
+/** Whether what is root here is root of the machine: in the sandbox only one user id is anybody's. */
+export function isRealRoot(): boolean {
+  const wholeRange = /^\s*0\s+0\s+4294967295\s*$/;
+  return !needsSandbox() && wholeRange.test(readFileSync('/proc/self/uid_map', 'latin1'));
+}
+
 /** Runs this same command line inside the sandbox, with this terminal; gives its exit status. */
 export async function runInSandbox(args: readonly string[]): Promise<number> {
   using inside = await enterSandbox();

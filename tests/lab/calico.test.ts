@@ -117,6 +117,18 @@ describe.skipIf(!have('lab calico', 'ip'))('Calico’s network', () => {
     expect(report.drill.sent).toBeGreaterThan(100);
   });
 
+  test.skipIf(!have('lab calico-bird', '/usr/sbin/bird', '/usr/sbin/birdc'))(
+    'calico-bird: a node with BIRD in the mesh',
+    async () => {
+      const report = await runScenario(labs, 'bird', 'calico-bird');
+      const linesOf = (node: string) => report.nodes.find(({ name }) => name === node)!.routes.map(({ line }) => line);
+      expect(linesOf('node1')).toContain('10.233.9.0/26 via 192.168.1.4 dev eth0 proto 71');
+      expect(linesOf('bird')).toContain('10.233.1.0/26 via 192.168.1.2 dev eth0 proto bird metric 32');
+      expect(report.reachability).toMatchObject({ passed: 20, total: 20 });
+      expect(report.drill.lost).toBe(0);
+    },
+  );
+
   test('route-reflector: twenty nodes, and a reflector killed without a packet lost', async () => {
     const report = await runScenario(labs, 'rr', 'route-reflector');
     expect(report.nodes).toHaveLength(22);

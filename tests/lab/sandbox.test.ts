@@ -64,6 +64,19 @@ describe.skipIf(!here)('a lab without root', () => {
     expect(status).toBe(0);
   });
 
+  test('without a name it shows a scenario that needs no more rights; one that does is refused at once', async () => {
+    const { stdout, status } = await lab('run', '--check', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({
+      ok: true,
+      lab: 'calico-vxlan',
+      reachability: { passed: 56, total: 56 },
+    });
+    expect(status).toBe(0);
+    const frr = await lab('run', 'gateway-announcer', '--check');
+    expect(frr.status).toBe(1);
+    expect(frr.stderr).toMatch(/only real root can|there is no \/usr/);
+  });
+
   test('left running, it is there for later commands; after down nothing is left, nor a process', async () => {
     expect(await lab('up', 'host-gw', '--detach')).toMatchObject({ status: 0 });
     expect(existsSync('/run/netns/host-gw-node1')).toBe(false);
