@@ -5,15 +5,16 @@ import { comparePrefixes } from '../../net/mod.ts';
 import type { BgpSessionStatus, BlocksStatus, ProblemStatus, PublishedStatus } from '../../status/mod.ts';
 import type { NetworkReport } from '../network.ts';
 import { routeItems } from '../report.ts';
+import type { NodeBgpRunner } from './bgp.ts';
 import { BGP } from './fib.ts';
 import type { BlockNetwork } from './network.ts';
 
 export function reportOf(network: BlockNetwork): NetworkReport {
   const { knowledge, context } = network;
-  const sessions = sessionsOf(network);
+  const sessions = sessionsOf(network.bgp);
   const { reasons, warnings } = judge(network, sessions);
   const problems = [
-    ...(network.plan?.problems ?? []).map((reason): ProblemStatus => ({ object: 'bgp', kind: 'bgp', reason })),
+    ...(network.bgp.plan?.problems ?? []).map((reason): ProblemStatus => ({ object: 'bgp', kind: 'bgp', reason })),
     ...knowledge
       .oddities()
       .map(({ key, reason }): ProblemStatus => ({ object: `key ${key}`, kind: 'unusable', reason })),
@@ -28,7 +29,7 @@ export function reportOf(network: BlockNetwork): NetworkReport {
       ...(stale === undefined ? {} : { reason: stale }),
       ...(revision === undefined ? {} : { revision }),
     },
-    routes: () => routeItems(context.routes, network.fib.routes),
+    routes: () => routeItems(context.routes, network.bgp.fib.routes),
     sections: () => ({ blocks: blocksStatus(network, sessions) }),
     metrics: () => [
       ['godwit_blocks', 'Blocks of this node.', [{ value: knowledge.blocks().length }]],
@@ -50,7 +51,9 @@ export function reportOf(network: BlockNetwork): NetworkReport {
 }
 
 function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[]) {
-  const { knowledge, nodeResource, plan, speaker, tunnels } = network;
+  const { knowledge, nodeResource } = network;
+  const { plan, speaker } = network.bgp;
+  const { tunnels } = network.overlay;
   const reasons: string[] = [];
   const warnings: string[] = [];
   if (!knowledge.complete) reasons.push(`datastore: ${knowledge.stale ?? 'the first list is not complete'}`);
@@ -84,7 +87,7 @@ function faultOf({ name, state, reason, endOfRib, inStep }: BgpSessionStatus, se
 }
 
 function blocksStatus(
-  { knowledge, bgp, speaker, tunnels }: BlockNetwork,
+  { knowledge, bgp: { node, speaker }, overlay }: BlockNetwork,
   sessions: readonly BgpSessionStatus[],
 ): BlocksStatus {
   const pools = [...knowledge.resources.list('IPPool')].map(({ name, spec }) => {
@@ -97,11 +100,11 @@ function blocksStatus(
   return {
     pools: pools.sort((a, b) => (a.name < b.name ? -1 : 1)),
     blocks: knowledge.blocks(),
-    tunnels: tunnels.status(),
-    ...(bgp &&
+    tunnels: overlay.tunnels.status(),
+    ...(node &&
       running && {
         bgp: {
-          ...{ as: running.config.asn, routerId: running.config.routerId, port: bgp.listenPort },
+          ...{ as: running.config.asn, routerId: running.config.routerId, port: node.listenPort },
           announced: [...speaker.announcements.keys()].sort(comparePrefixes),
           sessions,
         },
@@ -111,18 +114,18 @@ function blocksStatus(
 
 /** The part of the published status: sessions in a few words, and what of others is in this node's kernel. */
 export function publishedBlocks(network: BlockNetwork): NonNullable<PublishedStatus['blocks']> {
-  const sessions = sessionsOf(network);
+  const sessions = sessionsOf(network.bgp);
   const down = sessions.filter(({ state }) => state !== 'Established').map(({ name }) => name);
   return {
-    ...{ blocks: network.knowledge.blocks(), tunnels: network.tunnels.status() },
+    ...{ blocks: network.knowledge.blocks(), tunnels: network.overlay.tunnels.status() },
     sessions: { wanted: sessions.length, established: sessions.length - down.length, down: down.slice(0, 20) },
     installed: Object.fromEntries(
-      [...network.fib.installed()].map(([hop, prefixes]) => [hop, prefixes.sort(comparePrefixes)]),
+      [...network.bgp.fib.installed()].map(([hop, prefixes]) => [hop, prefixes.sort(comparePrefixes)]),
     ),
   };
 }
 
-export function sessionsOf({ plan, speaker }: BlockNetwork): BgpSessionStatus[] {
+export function sessionsOf({ plan, speaker }: NodeBgpRunner): BgpSessionStatus[] {
   return [...(plan?.sessions.values() ?? [])].map((session): BgpSessionStatus => {
     const { name, neighbor, remoteAs, family } = session;
     const peer = speaker.speaker?.peers.get(neighbor);

@@ -5,7 +5,7 @@ import type { Destination } from '../../calc/mod.ts';
 import { addressFromBytes } from '../../net/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
 import type { TopologyView } from '../../reflectors/mod.ts';
-import type { BlockNetwork } from './network.ts';
+import type { NodeBgpRunner } from './bgp.ts';
 
 /** undefined while there is no speaker. */
 export function topologyView({
@@ -14,7 +14,7 @@ export function topologyView({
   fib,
   context,
   generation,
-}: BlockNetwork): TopologyView | undefined {
+}: NodeBgpRunner): TopologyView | undefined {
   const { speaker } = keeper;
   if (!speaker || !plan) return undefined;
   const synced = (neighbor: IpAddress): boolean => {
