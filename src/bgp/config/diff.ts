@@ -38,6 +38,7 @@ const soft = new Set<string>([
   'weight',
   'stripCommunities',
   'honorGracefulShutdown',
+  'enforceFirstAs',
   'drain',
   'limit',
   'passive',

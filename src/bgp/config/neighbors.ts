@@ -136,6 +136,7 @@ const common = {
   extendedMessages: flag.optional(),
   extendedNextHop: flag.optional(),
   honorGracefulShutdown: flag.optional(),
+  enforceFirstAs: flag.optional(),
   drain: flag.optional(),
   ...perFamily,
 };
@@ -201,6 +202,7 @@ export function settle(
     extendedNextHop: raw.extendedNextHop ?? false,
     honorGracefulShutdown: raw.honorGracefulShutdown ?? true,
     drain: raw.drain ?? false,
+    ...(raw.enforceFirstAs !== undefined && { enforceFirstAs: raw.enforceFirstAs }),
     ...(raw.description !== undefined && { description: raw.description }),
     ...(raw.password !== undefined && { password: raw.password }),
     ...(raw.source !== undefined && { source: raw.source }),

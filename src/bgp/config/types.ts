@@ -75,6 +75,8 @@ export interface PeerSettings {
   readonly extendedNextHop: boolean;
   /** RFC 8326: routes with the GRACEFUL_SHUTDOWN community get local preference 0. */
   readonly honorGracefulShutdown: boolean;
+  /** The AS_PATH from an external neighbour has to begin with its AS; true when absent. A route server's does not. */
+  readonly enforceFirstAs?: boolean;
   /** Announce everything to this neighbour with the GRACEFUL_SHUTDOWN community: it is about to go. */
   readonly drain: boolean;
 }

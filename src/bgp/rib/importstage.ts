@@ -46,12 +46,20 @@ export class ImportStage {
     return nextHop === addresses[4] || nextHop === addresses[6];
   }
 
+  /** RFC 4271 §6.3: an external neighbour's path that does not begin with its AS. An AS_SET at the front has no first. */
+  foreignPath(set: number, peer: Peer): boolean {
+    const { enforceFirstAs, remoteAs } = peer.config;
+    if (enforceFirstAs !== true || peer.origin.kind !== 'ebgp' || remoteAs === 0) return false;
+    return this.sets.neighborAs[set] !== remoteAs;
+  }
+
   /** As `outcome`, for one prefix and without memory. */
   evaluate(set: number, family: Family, prefix?: Prefix): number {
     const { sets } = this;
     const peer = this.peerOf(sets.peer[set]!);
     const settings = peer?.config.families[family];
     if (!peer || !settings || (sets.flags[set]! & loopFlags) !== 0 || this.leadsHere(set, peer)) return 0;
+    if (this.foreignPath(set, peer)) return 0;
     const external = peer.origin.kind === 'ebgp';
     if (!settings.importPolicy && external && peer.config.requirePolicy) return 0; // RFC 8212 §3
     const policy = settings.importPolicy?.acceptsAll ? undefined : settings.importPolicy;

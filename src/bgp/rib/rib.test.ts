@@ -49,6 +49,23 @@ describe('from one neighbour to another', () => {
     expect(late.news()).toEqual(['end of rib 4', 'end of rib 6']);
   });
 
+  test('a path that does not begin with the AS of its neighbour is not used, unless that is allowed', () => {
+    const bed = new TestBed();
+    const a = bed.peer(2, 64502, { enforceFirstAs: true });
+    const b = bed.peer(3, 64503);
+    a.announce([p1], attributes({ path: [64502, 64999], via: '10.0.0.2' }));
+    a.announce([p2], attributes({ path: [64999], via: '10.0.0.2' }));
+    bed.work();
+    b.read();
+    expect([...b.routes.keys()]).toEqual([p1]);
+    const [route] = bed.rib.routes({ family: 4, prefix: p2, match: 'exact' });
+    expect(route!.paths[0]!.why).toBe('its AS path does not begin with AS 64502 (enforceFirstAs)');
+    bed.rib.updatePeer(a.id, bed.config(2, 64502));
+    bed.work();
+    b.read();
+    expect([...b.routes.keys()].toSorted()).toEqual([p1, p2]);
+  });
+
   test('iBGP: path and MED kept, LOCAL_PREF sent, not from iBGP to iBGP', () => {
     const bed = new TestBed();
     const a = bed.peer(2, 64502);

@@ -133,6 +133,7 @@ class RibCore implements Rib {
       before.allowAsIn !== config.allowAsIn ||
       before.weight !== config.weight ||
       before.honorGracefulShutdown !== config.honorGracefulShutdown ||
+      before.enforceFirstAs !== config.enforceFirstAs ||
       before.localAsNoPrepend !== config.localAsNoPrepend ||
       before.requirePolicy !== config.requirePolicy;
     for (const family of families) {

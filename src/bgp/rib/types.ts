@@ -89,6 +89,8 @@ export interface PeerConfig {
   readonly weight?: number;
   /** RFC 8326: its routes with the GRACEFUL_SHUTDOWN community get local preference 0. On for eBGP unless set. */
   readonly honorGracefulShutdown?: boolean;
+  /** The AS_PATH of its routes has to begin with its AS (RFC 4271 §6.3). */
+  readonly enforceFirstAs?: boolean;
   /** RFC 8326: announce everything to it with that community, because the session is about to go. */
   readonly drain?: boolean;
   /** `auto` next hop to eBGP: a next hop inside this subnet is left alone. */

@@ -106,6 +106,9 @@ export class Views {
     const peer = this.peerOf(this.sets.peer[received]!);
     if (peer && this.imports.leadsHere(received, peer)) return 'its next hop is our own address';
     const policy = peer?.config.families[this.sets.familyOf(received)]?.importPolicy;
+    if (peer && this.imports.foreignPath(received, peer)) {
+      return `its AS path does not begin with AS ${peer.config.remoteAs} (enforceFirstAs)`;
+    }
     return policy ? `import policy ${policy.name} refuses it` : 'there is no import policy (RFC 8212)';
   }
 

@@ -64,6 +64,7 @@ export class PolicyBook {
       requirePolicy: this.requirePolicy,
       weight: neighbor.weight,
       honorGracefulShutdown: neighbor.honorGracefulShutdown && external,
+      enforceFirstAs: external && neighbor.enforceFirstAs !== false,
       drain: neighbor.drain,
       families,
       ...(neighbor.removePrivateAs !== undefined && { removePrivateAs: neighbor.removePrivateAs }),

@@ -9,3 +9,4 @@ export * from './lan.ts';
 export * from './openbgpd.ts';
 export * from './pair.ts';
 export * from './spec.ts';
+export { collisionSettings, Star } from './star.ts';

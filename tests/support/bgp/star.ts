@@ -1,27 +1,22 @@
-// Both sides dial at once (RFC 4271 §6.8): neither gets through until both have dialled. After each round exactly one
-// connection a session is left, on both sides the same one. A hundred and forty collisions in all.
-import { describe, expect, test } from 'bun:test';
-import {
-  addresses,
-  Bird,
-  Frr,
-  Godwit,
-  Lan,
-  type NeighborSpec,
-  type Router,
-  type RouterSpec,
-} from '../support/bgp/mod.ts';
-import { until } from '../support/netns.ts';
-import { have } from '../support/peers.ts';
+/**
+ * Godwit in the middle of others, with collisions made to order: nobody's connection gets through until both sides of
+ * every session have dialled (RFC 4271 §6.8). After each round exactly one connection a session is left, on both sides
+ * the same one.
+ */
+import { until } from '../netns.ts';
+import { Godwit } from './godwit.ts';
+import { Lan } from './lan.ts';
+import { addresses } from './pair.ts';
+import type { NeighborSpec, Router, RouterSpec } from './spec.ts';
 
 const HUB_AS = 65001;
-const settings = {
+export const collisionSettings = {
   global: { gracefulRestart: 'off' },
   neighbor: { timers: { idleHold: 0.05, idleHoldMax: 0.05, connectRetry: 5 } },
 };
 
 /** Godwit, router 1, and `count` others; each has a session with it over IPv4 and one over IPv6. */
-class Star implements AsyncDisposable {
+export class Star implements AsyncDisposable {
   readonly lan = new Lan();
   readonly others: Router[] = [];
   readonly count: number;
@@ -40,7 +35,7 @@ class Star implements AsyncDisposable {
     const towards = (n: number, asn: number): NeighborSpec[] =>
       [addresses(n).address4, addresses(n).address6].map((address) => ({ address, asn }));
     const neighbors = this.all.slice(1).flatMap((n) => towards(n, HUB_AS + n));
-    this.hub = await Godwit.start(this.lan, 'r1', { ...addresses(1), asn: HUB_AS, neighbors }, settings);
+    this.hub = await Godwit.start(this.lan, 'r1', { ...addresses(1), asn: HUB_AS, neighbors }, collisionSettings);
     for (const n of this.all.slice(1)) {
       const announce = [{ prefix: `10.${n}.0.0/24` }];
       const spec = { ...addresses(n), asn: HUB_AS + n, neighbors: towards(1, HUB_AS), announce };
@@ -90,33 +85,3 @@ class Star implements AsyncDisposable {
     this.lan[Symbol.dispose]();
   }
 }
-
-const programs = ['/usr/sbin/bird', '/usr/lib/frr/bgpd', '/usr/sbin/nft', '/usr/bin/ss'];
-
-describe.skipIf(!have('BGP collisions', ...programs))('collisions', () => {
-  test('with ten BIRDs, five rounds', async () => {
-    await using star = new Star(10);
-    await star.start((lan, name, spec) => Bird.start(lan, name, spec));
-    for (let round = 1; round <= 5; round++) await star.collide((bird) => (bird as Bird).birdc('restart', '"n*"'));
-    for (let n = 2; n <= 11; n++) expect(await star.hub.route(`10.${n}.0.0/24`)).toBeDefined();
-  }, 110_000);
-
-  test('with FRR, ten rounds', async () => {
-    await using star = new Star(1);
-    await star.start((lan, name, spec) => Frr.start(lan, name, spec));
-    for (let round = 1; round <= 10; round++) await star.collide((frr) => (frr as Frr).vtysh('bgpd', 'clear bgp *'));
-    await until('the route is back', () => star.hub.route('10.2.0.0/24'), 20_000);
-  }, 110_000);
-
-  test('between two of our own, ten rounds', async () => {
-    await using star = new Star(1);
-    await star.start((lan, name, spec) => Godwit.start(lan, name, spec, settings));
-    const clear = async (router: Router) => {
-      for (const { address } of router.spec.neighbors) {
-        await (router as Godwit).control.post('/clear', { neighbor: address });
-      }
-    };
-    for (let round = 1; round <= 10; round++) await star.collide(clear);
-    await until('the route is back', () => star.hub.route('10.2.0.0/24'), 20_000);
-  }, 110_000);
-});
