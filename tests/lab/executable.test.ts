@@ -30,7 +30,7 @@ describe.skipIf(!have('lab from the built executable', 'ip'))('the built executa
       '-n',
       name,
     );
-    expect(JSON.parse(stdout)).toMatchObject({ ok: true, problems: [], reachability: { passed: 42, total: 42 } });
+    expect(JSON.parse(stdout)).toMatchObject({ ok: true, problems: [], reachability: { passed: 56, total: 56 } });
     expect(leftovers(name)).toEqual([]);
     expect(run(godwit, 'lab', 'scenarios', 'routed')).toContain('routers:');
   });
