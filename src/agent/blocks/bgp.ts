@@ -33,6 +33,8 @@ const PEERS = 'peers';
 const PRIORITY = 1024;
 /** How long neighbours that are not there, or have not told everything, keep what is stale, beyond the speaker's own wait. */
 const SWEEP_PATIENCE_MS = 30_000;
+/** How often it is looked whether all that neighbours told is decided, milliseconds. */
+const DECIDE_MS = 5;
 /** After this, pods are attached although some neighbours are not there. */
 const POD_PATIENCE_MS = 5_000;
 
@@ -58,6 +60,7 @@ export class NodeBgpRunner {
   private stale = true;
   /** Own blocks, as the sessions' policies know them. */
   private guarded: readonly Prefix[] = [];
+  private looking: Disposable | undefined;
   private patience: Disposable | undefined;
 
   /** Throws KernelError. */
@@ -185,7 +188,16 @@ export class NodeBgpRunner {
   private onSpeaker(event: SpeakerEvent): void {
     if (event.type === 'state' || event.type === 'end-of-rib') this.context.statusChanged();
     this.reflectors.notify();
-    if (event.type === 'end-of-rib' || event.type === 'removed') this.lookRouted();
+    if (event.type === 'end-of-rib' || event.type === 'removed') this.lookRoutedSoon();
+  }
+
+  /** When what came before the End-of-RIB has arrived in the writer of routes as well: it must not be swept. */
+  private lookRoutedSoon(): void {
+    this.looking ??= this.context.clock.after(DECIDE_MS, () => {
+      this.looking = undefined;
+      if (this.speaker.speaker?.settled === false) this.lookRoutedSoon();
+      else this.lookRouted();
+    });
   }
 
   /**

@@ -40,6 +40,11 @@ export class Scheduler {
     this.work = work;
   }
 
+  /** Whether something that was received is not decided yet, or what was decided is not handed on. */
+  get busy(): boolean {
+    return this.workPending;
+  }
+
   /** Input was recorded: there will be work, but maybe more input comes first. */
   input(): void {
     this.inputInTurn = true;

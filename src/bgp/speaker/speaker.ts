@@ -395,6 +395,11 @@ export class Speaker {
     this.scheduler.workReady();
   }
 
+  /** Everything received was decided, and the FIB has it. Not true yet inside of an event about what was received. */
+  get settled(): boolean {
+    return !this.scheduler.busy;
+  }
+
   listenPorts(): number[] {
     return this.listeners.ports();
   }
