@@ -30,6 +30,10 @@ const groups: Readonly<Record<string, Group>> = {
   patch: { description: 'Change fields of a resource.', load: resources },
   delete: { description: 'Delete resources.', load: resources },
   validate: { description: 'Judge files of resources; no datastore is needed.', load: resources },
+  reflectors: {
+    description: 'Automatic route reflectors: the plan, and how each node stands.',
+    load: () => import('./reflectors.ts'),
+  },
   migrate: {
     description: 'From subnet leases to blocks, node by node, and back.',
     load: () => import('./migrate.ts'),

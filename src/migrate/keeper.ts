@@ -9,7 +9,7 @@ import type { Datastore } from '../datastore/mod.ts';
 import { encodeMigrationReport, MIGRATION_KEY, migrationReportKey, parseStages } from './records.ts';
 import type { MigrationReport, Stage } from './records.ts';
 
-const LEASE_SECONDS = 30;
+const LEASE_SECONDS = 15;
 const LOOK_MS = 1000;
 
 export interface MigrationKeeperOptions {
@@ -57,7 +57,7 @@ export class MigrationKeeper {
   }
 
   private async reporting(store: Datastore, signal: AbortSignal): Promise<void> {
-    const backoff = new Backoff(500, 15_000);
+    const backoff = new Backoff(500, 5_000);
     while (!signal.aborted) {
       try {
         await this.reportUnderLease(store, signal);

@@ -16,7 +16,7 @@ import type { PlanView } from './coordinator.ts';
 import { COORDINATOR_KEY, encodeReport, parsePlan, PLAN_KEY, reportKey } from './records.ts';
 
 /** A node that is gone is known to be so after this long, seconds. */
-const LEASE_SECONDS = 30;
+const LEASE_SECONDS = 15;
 /** How often this node's word is looked at without being told of anything; on the way to another plan, and at rest. */
 const TURN_MS = 300;
 const REST_MS = 5000;
@@ -117,7 +117,7 @@ export class ReflectorKeeper {
 
   /** Has a lease whenever there is anything to do, and does it. */
   private async taking(store: Datastore, signal: AbortSignal): Promise<void> {
-    const backoff = new Backoff(500, 15_000);
+    const backoff = new Backoff(500, 5_000);
     while (!signal.aborted) {
       if (!this.active) {
         await this.wakeup.wait(signal);

@@ -1,0 +1,115 @@
+// Faults of a cluster with automatic reflectors: all of them die at once (F13), the datastore is away for longer than any
+// lease (F01). Packets go all the time, and none is lost.
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { repositoryRoot } from '../../scripts/lib/process.ts';
+import type { ReflectorPlan } from '../../src/calc/mod.ts';
+import { parsePlan, PLAN_KEY, REPORTS_PREFIX } from '../../src/reflectors/mod.ts';
+import { claim, poolOf, putResource } from '../support/calico.ts';
+import { until } from '../support/netns.ts';
+import { have } from '../support/peers.ts';
+import { Traffic } from '../support/traffic.ts';
+import { Cluster } from './cluster.ts';
+
+const here = have('faults of automatic route reflectors', 'ip', 'nft', 'etcd', 'ping');
+const blocks = ['--network', 'blocks'];
+const numbers = [1, 2, 3, 4, 5];
+const own = (n: number) => `10.233.${n}.0/26`;
+const pod = (n: number) => `10.233.${n}.1`;
+
+describe.skipIf(!here)('five nodes with two reflectors', () => {
+  let cluster: Cluster;
+  const plan = async (): Promise<ReflectorPlan | undefined> => {
+    const { kv } = await cluster.store.get(PLAN_KEY);
+    const parsed = kv && parsePlan(kv.value);
+    return parsed?.ok === true ? parsed.value : undefined;
+  };
+  const reflectors = async () => (await plan())!.target.reflectors.map((name) => Number(name.slice(1)));
+  const everyRoute = async () => {
+    for (const n of numbers) {
+      const routes = numbers.filter((m) => m !== n).map((m) => `${own(m)} via 10.168.0.${m} dev eth0`);
+      await cluster.node(n).hasRoutes(`blackhole ${own(n)}`, ...routes);
+    }
+  };
+  const withoutLoss = async (action: () => Promise<void>) => {
+    const pairs = numbers.flatMap((a) => numbers.filter((b) => b !== a).map((b) => [a, b] as const));
+    const streams = pairs.map(([a, b]) => new Traffic(cluster.spaces.name(`n${a}`), pod(a), pod(b)));
+    try {
+      for (const stream of streams) await stream.flowing();
+      await action();
+      const counts = await Promise.all(streams.map((stream) => stream.stop()));
+      expect(counts.map(({ lost }) => lost)).toEqual(counts.map(() => 0));
+    } finally {
+      for (const stream of streams) stream[Symbol.dispose]();
+    }
+  };
+  const sessions = async (n: number) => (await cluster.node(n).status()).blocks?.bgp?.sessions ?? [];
+
+  beforeAll(async () => {
+    cluster = await Cluster.start({ nodes: numbers });
+    await putResource(cluster.store, poolOf('10.233.0.0/16'));
+    await putResource(cluster.store, {
+      ...{ kind: 'ClusterConfiguration', apiVersion: 'godwit.io/v1', metadata: { name: 'default' } },
+      spec: { routeReflectors: { mode: 'auto', threshold: 3 } },
+    });
+    for (const n of numbers) {
+      await claim(cluster.store, `n${n}`, own(n));
+      cluster.node(n).run('ip', 'address', 'add', `${pod(n)}/32`, 'dev', 'lo');
+      cluster.node(n).start(blocks);
+    }
+    await until(
+      'reflectors serve alone',
+      async () => (await plan())?.keep === undefined && (await plan())?.generation === 2,
+      40_000,
+    );
+    await everyRoute();
+  }, 60_000);
+  afterAll(() => cluster[Symbol.asyncDispose]());
+
+  test('the command tells who is what', () => {
+    const env = { ...process.env, GODWIT_DATASTORE: cluster.url, NO_COLOR: '1' };
+    const program = join(repositoryRoot, 'src/main.ts');
+    const { stdout, stderr } = spawnSync(process.execPath, [program, 'reflectors'], { encoding: 'utf8', env });
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/^mode +auto\ntopology +reflectors n\d, n\d\ngeneration +2\nplanned by +n\d\n\nNODE/);
+    expect(stdout.match(/ client +yes +synced/g)).toHaveLength(3);
+    expect(stdout.match(/ reflector +yes +synced/g)).toHaveLength(2);
+  });
+
+  test('both reflectors are killed and come back: nobody lost anything (F13)', async () => {
+    const both = await reflectors();
+    const client = numbers.find((n) => !both.includes(n))!;
+    await withoutLoss(async () => {
+      for (const n of both) await cluster.node(n).stop('SIGKILL');
+      await until('sessions are down', async () =>
+        (await sessions(client)).every(({ state }) => state !== 'Established'),
+      );
+      await Bun.sleep(1500);
+      for (const n of both) cluster.node(n).start(blocks);
+      await until(
+        'sessions are up',
+        async () => (await sessions(client)).every(({ state, endOfRib }) => state === 'Established' && endOfRib),
+        30_000,
+      );
+      await everyRoute();
+    });
+    expect(await reflectors()).toEqual(both);
+  }, 60_000);
+
+  test('the datastore is away for longer than any lease: the plan stays, and so does everything (F01)', async () => {
+    const before = await plan();
+    await withoutLoss(async () => {
+      cluster.signalEtcd('SIGSTOP');
+      await Bun.sleep(18_000);
+      cluster.signalEtcd('SIGCONT');
+      await until(
+        'all report again',
+        async () => (await cluster.store.list(REPORTS_PREFIX)).kvs.length === numbers.length,
+        30_000,
+      );
+      await everyRoute();
+    });
+    expect(await plan()).toEqual(before);
+  }, 80_000);
+});
