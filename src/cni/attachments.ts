@@ -59,7 +59,7 @@ function endpointOf(attachment: Attachment): Endpoint {
 
 export class Attachments implements Disposable {
   private readonly store: AttachmentStore;
-  private readonly endpoints = new Endpoints();
+  private readonly endpoints = new Endpoints((name) => this.onGone(name));
   private readonly options: Options;
   private readonly table = new AttachmentTable();
   /** Operations on one attachment go one after the other. */
@@ -76,6 +76,16 @@ export class Attachments implements Disposable {
 
   list(): Attachment[] {
     return this.table.list();
+  }
+
+  /** A pod dies with its namespace, its DEL may come much later: until then nobody is to miss the way to it. */
+  private onGone(hostInterface: string | undefined): void {
+    const named = hostInterface === undefined ? this.list() : [this.table.byName(hostInterface)];
+    for (const attachment of named) {
+      // a link of that name may be there again: the pod's next one
+      if (attachment?.type === 'routed' && !this.endpoints.link(attachment.hostInterface))
+        this.routed?.unreachable(attachment);
+    }
   }
 
   get(container: string, name: string): Attachment | undefined {
@@ -111,7 +121,7 @@ export class Attachments implements Disposable {
     const request = { ...asked, pod: kubernetesPod(asked.pod) };
     if (!routed) throw new CniError(codes.tryAgain, 'this agent attaches no routed pods');
     try {
-      const addresses = await routed.assign(request, network);
+      const addresses = await this.assign(routed, request, network);
       const name = routedInterfaceName(request);
       await this.evict(name, keyOf(request));
       return await this.make(routedAttachment(request, network, addresses, this.place(pod, name)), pod);
@@ -119,6 +129,17 @@ export class Attachments implements Disposable {
       // what was given, or may have been, goes back
       routed.debts.wake();
       throw error;
+    }
+  }
+
+  /** When no address is left, what pods hold that died without a DEL is given back first. */
+  private async assign(routed: RoutedPods, request: AttachRequest, network: RoutedNetwork) {
+    try {
+      return await routed.assign(request, network);
+    } catch (error) {
+      const full = error instanceof CniError && error.code === codes.noAddress;
+      if (!full || !(await this.reclaim())) throw error;
+      return routed.assign(request, network);
     }
   }
 
@@ -319,15 +340,18 @@ export class Attachments implements Disposable {
       : new CniError(codes.notAvailable, 'the state directory cannot be written', unwritable);
   }
 
-  /** Frees what pods left that died without a DEL: without the interface nobody can use the address. */
-  private async reclaim(): Promise<void> {
-    for (const attachment of this.list()) {
+  /** Frees what pods left that died without a DEL: without the interface nobody can use the address. Tells whether any. */
+  private async reclaim(): Promise<boolean> {
+    const present = new Set(this.endpoints.marked().map((link) => link.name));
+    const dead = this.list().filter(({ hostInterface }) => !present.has(hostInterface));
+    for (const attachment of dead) {
       const key = keyOf(attachment);
       await this.turns.take(key, async () => {
         const isDead = this.table.get(key) === attachment && !this.endpoints.link(attachment.hostInterface);
         if (isDead) await this.release(attachment);
       });
     }
+    return dead.length > 0;
   }
 
   /** Brings memory, records and links together after a start. */

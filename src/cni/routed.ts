@@ -113,6 +113,11 @@ export class RoutedPods {
   /** Before the pair is deleted: what is to be given back is noted, and the routes go. */
   leave(attachment: Attachment): void {
     if (attachment.handle !== undefined) this.oweInAnyCase(attachment.handle, attachment);
+    this.unreachable(attachment);
+  }
+
+  /** The pair is about to go, or has gone by itself. */
+  unreachable(attachment: Attachment): void {
     this.options.routes.withdrawNow(ENDPOINT_ROUTES, attachment.hostInterface, hostRoutes(attachment));
   }
 

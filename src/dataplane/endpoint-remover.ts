@@ -30,9 +30,12 @@ export class LinkRemover implements Disposable {
   private readonly removals = new Map<number, Removal>();
   private readonly queue: Removal[] = [];
   private disposed = false;
+  private readonly gone: (name: string | undefined) => void;
   private readonly slots: { readonly socket: Rtnetlink; readonly group: number; busy: boolean }[];
 
-  constructor(namespace: NetworkNamespace) {
+  /** `gone` is told of every link that goes, whoever deleted it; undefined: some may have, and it was not heard. */
+  constructor(namespace: NetworkNamespace, gone: (name: string | undefined) => void) {
+    this.gone = gone;
     this.reader = Rtnetlink.in(namespace);
     this.slots = Array.from({ length: SLOTS }, (_, i) => {
       return { socket: Rtnetlink.in(namespace), group: FIRST_DOOMED_GROUP + i, busy: false };
@@ -88,7 +91,10 @@ export class LinkRemover implements Disposable {
 
   private onEvent(event: KernelEvent): void {
     // after lost events the request's own answer decides
-    if (event.type === 'link' && event.gone) this.removals.get(event.link.index)?.settle(ok(undefined));
+    if (event.type === 'link' && event.gone) {
+      this.removals.get(event.link.index)?.settle(ok(undefined));
+      this.gone(event.link.name);
+    } else if (event.type === 'resync') this.gone(undefined);
   }
 
   [Symbol.dispose](): void {

@@ -80,9 +80,10 @@ export class Endpoints implements Disposable {
   private readonly namespace = NetworkNamespace.current();
   private readonly remover: LinkRemover;
 
-  constructor() {
+  /** `gone` is told of host ends that go, whoever deleted them; undefined: it may be any. */
+  constructor(gone: (hostInterface: string | undefined) => void = () => {}) {
     this.host = new Rtnetlink();
-    this.remover = new LinkRemover(this.namespace);
+    this.remover = new LinkRemover(this.namespace, gone);
   }
 
   /** Links of this node that carry a mark of ours. */

@@ -292,6 +292,22 @@ describe.skipIf(!here)('routed pods', () => {
     expect(keys('/calico/ipam/v2/handle/')).toEqual([]);
   });
 
+  test('a pod dies with its namespace: nobody misses its route, and its address is free when it is needed', async () => {
+    await putPool(store, 'tiny', { cidr: '10.98.0.0/31', blockSize: 31, nodeSelector: '!all()' });
+    await node.stop();
+    await node.start();
+    const wish = { ipam: { type: 'calico-ipam', ipv4_pools: ['tiny'] } };
+    const [a, b, c] = [pod(), pod(), pod()];
+    for (const p of [a, b]) expect((await runPlugin('ADD', p.call(wish))).status).toBe(0);
+    expect((await runPlugin('ADD', c.call(wish))).json).toMatchObject({ code: 101 });
+    spaces.remove(a.short);
+    await until('the kernel has taken its link away', () => !hostLinks().includes(a.cali));
+    await until('its route is wanted no more', () => node.routes.status().wanted === 1);
+    expect(node.routes.status()).toMatchObject({ installed: 1, problems: [] });
+    expect(await runPlugin('ADD', c.call(wish))).toMatchObject({ status: 0 });
+    for (const p of [a, b, c]) expect((await runPlugin('DEL', p.call(wish))).status).toBe(0);
+  });
+
   test('a pod that Calico attached keeps its address from others, and DEL takes it away', async () => {
     const p = pod('from-calico');
     const wish = { runtimeConfig: { ips: ['10.99.0.200'] }, ipam: { type: 'calico-ipam' } };
