@@ -1,5 +1,8 @@
 import { runTool } from './process.ts';
 
+/** Lets a test move the calendar of one process. */
+export const libfaketime = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/faketime/libfaketime.so.1`;
+
 /** Every Debian package the tests and benchmarks use, and a file that shows it is there. */
 export const testPackages: readonly { package: string; provides: string }[] = [
   { package: 'iproute2', provides: '/usr/sbin/ip' },
@@ -22,6 +25,7 @@ export const testPackages: readonly { package: string; provides: string }[] = [
   { package: 'podman', provides: '/usr/bin/podman' },
   { package: 'runc', provides: '/usr/sbin/runc' },
   { package: 'qemu-user-static', provides: '/usr/bin/qemu-aarch64-static' },
+  { package: 'libfaketime', provides: libfaketime },
   { package: 'busybox-static', provides: '/usr/bin/busybox' },
 ];
 
