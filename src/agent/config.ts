@@ -162,6 +162,11 @@ export const agentOptions = {
     'everything is compared with the kernel this often, events or not',
     integer(1, 3600).default(60),
   ),
+  tunnelQuietSeconds: option(
+    'N',
+    'a tunnel no pool asks for any more goes after this long without a packet from another node',
+    integer(0, 3600).default(60),
+  ),
   logLevel: option('LEVEL', 'debug, info, warn or error', z.enum(['debug', 'info', 'warn', 'error']).default('info')),
 } as const;
 

@@ -133,25 +133,44 @@ export function loadClassifier(name: string, instructions: Uint8Array): Fd {
   throw new KernelError(`load BPF program ${name}`, -again, words);
 }
 
-/** The maps a loaded program uses, by program id, all of that shape; undefined when the program is gone. */
-export function mapsOfProgram(programId: number, keyBytes: number, valueBytes: number): BpfMap[] | undefined {
-  let program: Fd;
+/** A loaded program by its id; undefined when it is gone. */
+export function openProgram(programId: number): Fd | undefined {
   try {
-    program = new Fd(check(`BPF program ${programId}`, new Attributes(16).u32(0, programId).call(CMD.PROG_FD_BY_ID)));
+    return new Fd(check(`BPF program ${programId}`, new Attributes(16).u32(0, programId).call(CMD.PROG_FD_BY_ID)));
   } catch (error) {
     if (isErrno(error, errno.ENOENT)) return undefined;
     throw error;
   }
-  using _program = program;
-  // struct bpf_prog_info: nr_map_ids at 52, map_ids at 56
-  const ids = new Uint32Array(8);
-  const info = new Uint8Array(232);
+}
+
+// struct bpf_prog_info: nr_map_ids, map_ids, name
+const PROG_INFO = { mapCount: 52, mapIds: 56, name: 64, length: 232 } as const;
+
+function programInfo(program: Fd, programId: number, mapIds = new Uint32Array(8)): DataView {
+  const info = new Uint8Array(PROG_INFO.length);
   const view = new DataView(info.buffer);
-  view.setUint32(52, ids.length, true);
-  view.setBigUint64(56, BigInt(ptrOf(ids)), true);
+  view.setUint32(PROG_INFO.mapCount, mapIds.length, true);
+  view.setBigUint64(PROG_INFO.mapIds, BigInt(ptrOf(mapIds)), true);
   const a = new Attributes(16).u32(0, program.number).u32(4, info.length).pointer(8, info);
   check(`info of BPF program ${programId}`, a.call(CMD.INFO_BY_FD));
-  return Array.from(ids.subarray(0, view.getUint32(52, true)), (id) => {
+  return view;
+}
+
+/** The name it was loaded with; undefined when it is gone. */
+export function programName(programId: number): string | undefined {
+  using program = openProgram(programId);
+  if (!program) return undefined;
+  const bytes = new Uint8Array(programInfo(program, programId).buffer, PROG_INFO.name, NAME_LENGTH + 1);
+  return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
+}
+
+/** The maps a loaded program uses, by program id, all of that shape; undefined when the program is gone. */
+export function mapsOfProgram(programId: number, keyBytes: number, valueBytes: number): BpfMap[] | undefined {
+  using program = openProgram(programId);
+  if (!program) return undefined;
+  const ids = new Uint32Array(8);
+  const count = programInfo(program, programId, ids).getUint32(PROG_INFO.mapCount, true);
+  return Array.from(ids.subarray(0, count), (id) => {
     const fd = check(`BPF map ${id}`, new Attributes(16).u32(0, id).call(CMD.MAP_FD_BY_ID));
     return new BpfMap(new Fd(fd), keyBytes, valueBytes);
   });

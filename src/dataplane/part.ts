@@ -16,6 +16,8 @@ export interface Part {
   readonly name: string;
   /** Looks, and gives what would have to change now, in order; throws what the kernel refuses to show. */
   plan(): readonly PlannedChange[];
+  /** After a look: when the next one is worth it although nothing is told, milliseconds; undefined: with all the others. */
+  lookAgainMs?(): number | undefined;
 }
 
 export interface PartStatus {
@@ -102,6 +104,12 @@ export class Caretaker {
     return this.kept.every((kept) => kept.inSync);
   }
 
+  /** One look at this part, now: what is about to be told to another writer depends on it. */
+  settle(part: Part): void {
+    const kept = this.kept.find((one) => one.part === part);
+    if (kept) this.keep(kept);
+  }
+
   private keep(kept: Kept): void {
     try {
       for (const change of kept.part.plan()) {
@@ -126,7 +134,8 @@ export class Caretaker {
       const good = this.pass();
       if (good) this.backoff.reset();
       for (const listener of this.listeners) listener();
-      const delay = good ? this.refreshMs : Math.min(this.refreshMs, this.backoff.next());
+      const soon = this.kept.map(({ part }) => part.lookAgainMs?.() ?? this.refreshMs);
+      const delay = Math.min(this.refreshMs, ...soon, ...(good ? [] : [this.backoff.next()]));
       const before = this.clock.now();
       await this.wakeup.wait(signal, delay);
       // a storm of events costs one look, not one each

@@ -13,7 +13,7 @@ export class Traffic implements Disposable {
 
   /** `namespace` is the name `ip netns` knows. */
   constructor(namespace: string, from: string, to: string) {
-    this.child = spawn('ip', ['netns', 'exec', namespace, 'ping', '-n', '-I', from, '-i', INTERVAL_S, to]);
+    this.child = spawn('ip', ['netns', 'exec', namespace, 'ping', '-D', '-n', '-I', from, '-i', INTERVAL_S, to]);
     this.child.stdout!.on('data', (data: Buffer) => (this.output += data.toString()));
   }
 

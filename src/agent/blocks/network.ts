@@ -135,7 +135,7 @@ export class BlockNetwork implements AgentNetwork {
     if (!this.knowledge.complete) return;
     // no pod before the check is there
     if (this.sourceCheck.setDesired(families.includes(6) ? 'ipv6' : 'absent')) this.context.caretaker.invalidate();
-    if (!view.missingAddress) this.replanOverlay(view, families);
+    if (!view.missingAddress && this.replanOverlay(view, families)) this.overlay.tunnels.bringUp();
     this.overlay.settleMtu();
     const facts = this.factsOf(view, families);
     if (facts && !view.missingAddress) this.nodeResource.setFacts(facts);
@@ -145,9 +145,11 @@ export class BlockNetwork implements AgentNetwork {
     if (facts && !view.missingAddress && saysSo(this.knowledge.self, facts)) this.bgp.replan();
   }
 
-  private replanOverlay(view: NodeView, families: readonly Family[]): void {
+  /** True when something is other than before. */
+  private replanOverlay(view: NodeView, families: readonly Family[]): boolean {
     const encapsulation = this.overlay.replan(view, families);
     if (encapsulation) this.bgp.fib.setRouteMaker((prefix, paths) => encapsulation.bgpRoute(prefix, paths));
+    return encapsulation !== undefined;
   }
 
   private factsOf(view: NodeView, families: readonly Family[]): NodeFacts | undefined {

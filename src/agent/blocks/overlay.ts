@@ -36,6 +36,7 @@ export class Overlay {
     routes.expect(VXLAN);
     this.tunnels = new Tunnels({
       ...{ node: config.node, resources: knowledge.resources, log, clock, kernel, caretaker },
+      quietMs: config.tunnelQuietSeconds * 1000,
       changed: () => {
         this.stale = true;
         context.changed();

@@ -49,6 +49,8 @@ export class Tunnels {
     readonly kernel: NodeKernel;
     readonly caretaker: Caretaker;
     readonly clock: Clock;
+    /** How long a tunnel nobody wants stays after the last packet, milliseconds. */
+    readonly quietMs: number;
     readonly log: Logger;
     /** An address came, a device is in place, a path takes less than was thought: plan anew. */
     readonly changed: () => void;
@@ -59,9 +61,9 @@ export class Tunnels {
     this.caretaker = options.caretaker;
     this.log = options.log;
     this.changed = options.changed;
-    const { kernel, clock } = options;
-    this.ipip = new IpipPart(kernel, { clock }, IPIP_DEVICE);
-    const vxlan = (family: Family) => new VxlanPart(kernel, VXLAN_DEVICE[family], { clock });
+    const { kernel, clock, quietMs } = options;
+    this.ipip = new IpipPart(kernel, { clock, quietMs }, IPIP_DEVICE);
+    const vxlan = (family: Family) => new VxlanPart(kernel, VXLAN_DEVICE[family], { clock, quietMs });
     this.vxlan = { 4: vxlan(4), 6: vxlan(6) };
     this.pathMtus = new PathMtus({ clock, changed: () => this.changed() });
     for (const part of [this.ipip, this.vxlan[4], this.vxlan[6]]) options.caretaker.add(part);
@@ -128,9 +130,18 @@ export class Tunnels {
     for (const family of [4, 6] as const)
       this.vxlan[family].setDesired(
         encapsulation.vxlan(family) ?? (needed.has(vxlanKind(family)) ? undefined : 'absent'),
+        encapsulation.vxlanPeers(family),
       );
     if (tunnelKinds.some((kind) => this.due(kind) !== undefined)) this.wakeup.notify();
     return encapsulation;
+  }
+
+  /** Brings VXLAN up to the last plan: routes through it may be wanted already, and are written later. */
+  bringUp(): void {
+    for (const family of [4, 6] as const) {
+      const part = this.vxlan[family];
+      if (this.encapsulation?.vxlan(family) || part.state().inPlace) this.caretaker.settle(part);
+    }
   }
 
   /** Asks IPAM for the ends' addresses, and gives back those that nobody needs, until aborted. */

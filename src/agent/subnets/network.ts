@@ -50,7 +50,10 @@ export class SubnetNetwork implements AgentNetwork {
     this.bridge = new BridgePart(kernel.netlink);
     this.subnetFile = new SubnetFilePart(config.subnetFile);
     for (const part of [this.bridge, this.subnetFile]) caretaker.add(part);
-    this.vxlan = new VxlanDevices(kernel, caretaker);
+    this.vxlan = new VxlanDevices(kernel, caretaker, {
+      clock: context.clock,
+      quietMs: config.tunnelQuietSeconds * 1000,
+    });
     context.routes.expect(LEASES);
   }
 
@@ -105,7 +108,7 @@ export class SubnetNetwork implements AgentNetwork {
     if (!this.handed) return false;
     if (changes.peers) {
       this.vxlan.setDesired(this.plan?.vxlan, table.peers);
-      context.caretaker.notify();
+      this.vxlan.settle();
     }
     for (const route of changes.wanted) context.routes.addDesired(LEASES, route);
     for (const route of changes.unwanted) context.routes.removeDesired(LEASES, route);
@@ -125,7 +128,9 @@ export class SubnetNetwork implements AgentNetwork {
     });
     // an address that is away for a moment takes no route with it
     if (view.missingAddress && this.plan) return;
+    const before = this.plan;
     this.hand(this.leases?.held?.lease, addresses, view);
+    if (!Bun.deepEquals([before?.vxlan, before?.view], [this.plan?.vxlan, this.plan?.view])) this.vxlan.settle();
   }
 
   /** The lease names the tunnel's end once it is there: from then on the others send to it. A new lease has no pods yet. */

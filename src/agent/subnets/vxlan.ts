@@ -5,7 +5,7 @@
 import { VXLAN_OVERHEAD, vxlanMac } from '../../calc/mod.ts';
 import type { LeaseVxlan } from '../../calc/mod.ts';
 import { VXLAN_MARK, VxlanPart } from '../../dataplane/mod.ts';
-import type { Caretaker, TunnelKernel } from '../../dataplane/mod.ts';
+import type { Caretaker, TunnelKernel, TunnelOptions } from '../../dataplane/mod.ts';
 import type { VxlanPeer, VxlanTunnel } from '../../desired/mod.ts';
 import { formatVtep, subnetList } from '../../ipam/mod.ts';
 import type { LeaseAttributes, SubnetLease, VxlanBackend } from '../../ipam/mod.ts';
@@ -79,11 +79,13 @@ export function vxlanEnds(
 export class VxlanDevices {
   private readonly kernel: TunnelKernel;
   private readonly caretaker: Caretaker;
+  private readonly options: TunnelOptions;
   private readonly parts = new Map<string, VxlanPart>();
   private wanted: readonly VxlanEnd[] = [];
 
-  constructor(kernel: TunnelKernel, caretaker: Caretaker) {
+  constructor(kernel: TunnelKernel, caretaker: Caretaker, options: TunnelOptions) {
     this.kernel = kernel;
+    this.options = options;
     this.caretaker = caretaker;
   }
 
@@ -106,6 +108,11 @@ export class VxlanDevices {
     for (const [device, part] of this.parts) part.setDesired(wanted.get(device) ?? 'absent');
   }
 
+  /** Brings the devices up to what is wanted now: routes through them may be wanted already, and are written later. */
+  settle(): void {
+    for (const { device } of this.wanted) this.caretaker.settle(this.part(device));
+  }
+
   owns(device: string): boolean {
     return this.parts.has(device);
   }
@@ -118,7 +125,7 @@ export class VxlanDevices {
   private part(device: string): VxlanPart {
     let part = this.parts.get(device);
     if (!part) {
-      part = new VxlanPart(this.kernel, device);
+      part = new VxlanPart(this.kernel, device, this.options);
       this.parts.set(device, part);
       this.caretaker.add(part);
     }

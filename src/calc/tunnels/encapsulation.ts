@@ -162,8 +162,13 @@ export class Encapsulation {
       ...{ vni: settings.vni, port: settings.port, local: uplink.address.address, uplink: uplink.device, address },
       mac: configured ?? vxlanMac(node, family),
       mtu: tunnelMtu(settings.vxlanMtu[family], uplink.mtu, VXLAN_OVERHEAD[family]),
-      peers: [...this.byName.values()].flatMap((peer) => this.vxlanPeer(peer, family) ?? []),
+      peers: this.vxlanPeers(family),
     };
+  }
+
+  /** The other nodes with a VXLAN end of that family; whether or not this node has one. */
+  vxlanPeers(family: Family): VxlanPeer[] {
+    return [...this.byName.values()].flatMap((peer) => this.vxlanPeer(peer, family) ?? []);
   }
 
   /** The largest packet a pod may send without being told to send less, whatever pool it and its peers are in. */

@@ -6,7 +6,7 @@ import type { Clock } from '../../base/mod.ts';
 import { familyOf } from '../../net/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
 import { addAddress, deleteAddress, IFA_F, isUp, RT_TABLE, setLink } from '../../netlink/mod.ts';
-import type { KernelAddress, Link, Rtnetlink } from '../../netlink/mod.ts';
+import type { KernelAddress, KernelRoute, Link, Rtnetlink } from '../../netlink/mod.ts';
 import type { Nftables } from '../../nft/mod.ts';
 import type { PlannedChange } from '../part.ts';
 import type { Sysctls } from '../sysctl.ts';
@@ -25,7 +25,7 @@ export interface TunnelKernel {
 export interface TunnelState {
   /** The other nodes may send to it. */
   readonly inPlace: boolean;
-  /** Not wanted any more, but still there: what it waits for. */
+  /** What is not wanted any more and still there: what it waits for. */
   readonly waiting: string | undefined;
 }
 
@@ -87,12 +87,27 @@ export function reversePathChanges(sysctls: Sysctls, devices: readonly string[])
   });
 }
 
-/** Routes of the main tables that go through a device; the kernel's own do not count. */
-export function routesThrough(netlink: Rtnetlink, index: number): number {
+/** Routes of the main tables through a device; the kernel's own do not count. */
+function routesBy(netlink: Rtnetlink, index: number): KernelRoute[] {
   const RTPROT_KERNEL = 2;
   const main = { table: RT_TABLE.MAIN };
   const routes = [...netlink.routes(4, main), ...netlink.routes(6, main)];
-  return routes.filter((r) => r.protocol !== RTPROT_KERNEL && r.nextHops.some((hop) => hop.index === index)).length;
+  return routes.filter((r) => r.protocol !== RTPROT_KERNEL && r.nextHops.some((hop) => hop.index === index));
+}
+
+/** How many routes go through a device. */
+export const routesThrough = (netlink: Rtnetlink, index: number): number => routesBy(netlink, index).length;
+
+/** The gateways that routes through a device name. */
+export function gatewaysThrough(netlink: Rtnetlink, index: number): Set<IpAddress> {
+  const hops = routesBy(netlink, index).flatMap((route) => route.nextHops);
+  return new Set(hops.flatMap((hop) => (hop.index === index && hop.gateway !== undefined ? [hop.gateway] : [])));
+}
+
+export interface Waiting {
+  readonly reason: string;
+  /** When to look again, milliseconds. */
+  readonly forMs: number;
 }
 
 /**
@@ -117,12 +132,13 @@ export class Farewell {
   }
 
   /** Undefined when it may go now, else why not. `received` is any number that grows with what comes in. */
-  waitsFor(routes: number, received: number): string | undefined {
+  waitsFor(routes: number, received: number): Waiting | undefined {
     const now = this.clock.now();
     if (this.received !== received || this.since === undefined) this.since = now;
     this.received = received;
-    if (routes > 0) return `${routes} routes through it`;
+    if (routes > 0) return { reason: `${routes} routes through it`, forMs: Math.max(100, this.quietMs) };
     const left = this.since + this.quietMs - now;
-    return left > 0 ? `${Math.ceil(left / 1000)} s more without a packet from another node` : undefined;
+    if (left <= 0) return undefined;
+    return { reason: `${Math.ceil(left / 1000)} s more without a packet from another node`, forMs: left };
   }
 }

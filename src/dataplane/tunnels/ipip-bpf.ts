@@ -1,37 +1,33 @@
 /**
- * IPIP for kernels without ipip.ko: a TUN device, two tc programs, and a map of the nodes packets are taken from. All of
+ * IPIP for kernels without ipip.ko: a TUN device, two programs, and a map of the nodes packets are taken from. All of
  * it lives on without this process; the next one finds the programs by their name and the map by its program.
  */
-import { BpfMap, loadClassifier, mapsOfProgram } from '../../bpf/mod.ts';
+import { BpfMap, mapsOfProgram } from '../../bpf/mod.ts';
 import type { IpipTunnel } from '../../desired/mod.ts';
 import { addressBytes, addressFromBytes } from '../../net/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
-import { addClsact, deleteBpfFilter, setBpfFilter } from '../../netlink/mod.ts';
-import type { BpfFilter, Link, Rtnetlink } from '../../netlink/mod.ts';
-import { errno, isErrno, openTun } from '../../sys/mod.ts';
+import type { Link } from '../../netlink/mod.ts';
+import { openTun } from '../../sys/mod.ts';
 import type { Fd } from '../../sys/mod.ts';
 import type { PlannedChange } from '../part.ts';
 import type { TunnelKernel } from './device.ts';
+import { hookName, ProgramHooks } from './program-hooks.ts';
 import { ipipDecapsulation, ipipEncapsulation, ipipGuard, PEER_VALUE_BYTES } from './ipip-programs.ts';
 
-/** Our filters' priority, and with their name our mark. A new form of the programs or the map needs a new name. */
-const FILTER_PRIORITY = 71;
-const FILTER_MARK = 'godwit_ipip';
-const FILTER_NAME = `${FILTER_MARK}_2`;
+/** A new form of the programs or of the map needs a new number: then what an older life attached is replaced. */
+const FORM = 3;
 const PEER_LIMIT = 65_536;
 const KEY_BYTES = 4;
 
-type Hook = BpfFilter['hook'];
-
 export class BpfIpip implements Disposable {
   private readonly kernel: TunnelKernel;
-  private readonly netlink: Rtnetlink;
+  private readonly hooks: ProgramHooks;
   private tun: Fd | undefined;
   private peers: BpfMap | undefined;
 
   constructor(kernel: TunnelKernel) {
     this.kernel = kernel;
-    this.netlink = kernel.netlink;
+    this.hooks = new ProgramHooks(kernel);
   }
 
   /** Makes the device, or takes it over. What is held of one that was deleted is let go. */
@@ -46,21 +42,21 @@ export class BpfIpip implements Disposable {
     if (!this.tun) changes.push({ text: `# hold the TUN device ${device}`, apply: () => this.open(device) });
     const ends = { local: tunnel.local, tunnel: link.index, uplink: uplink.index };
     // the name tells what a program was made for: a changed address or uplink means new programs
-    const name = `${FILTER_NAME} ${tunnel.local} ${link.index} ${uplink.index}`;
+    const name = hookName(`${FORM} ${tunnel.local} ${link.index} ${uplink.index}`);
     changes.push(...this.ingressChanges(tunnel, uplink, name, (peers) => ipipDecapsulation(ends, peers)));
     // the program asks the FIB in the name of the tunnel device, which answers only a device that forwards
     const forwarding = `net/ipv4/conf/${device}/forwarding`;
     const { sysctls } = this.kernel;
     if (sysctls.read(forwarding) !== '1')
       changes.push({ text: `sysctl -w ${forwarding}=1`, apply: () => sysctls.write(forwarding, '1') });
-    if (!this.filters(link.index, 'egress').some((filter) => filter.name === name))
-      changes.push(this.attachment(link, 'egress', name, () => ipipEncapsulation(ends)));
+    if (!this.hooks.attached(link, 'egress').some((program) => program.name === name))
+      changes.push(this.hooks.attachment(link, 'egress', name, () => ipipEncapsulation(ends)));
     return changes;
   }
 
   /** For the kernel's own tunnel device, where nf_tables cannot keep strangers' packets from it: a program that only looks. */
   guardChanges(tunnel: IpipTunnel, uplink: Link): PlannedChange[] {
-    const name = `${FILTER_NAME} guard ${tunnel.local} ${uplink.index}`;
+    const name = hookName(`${FORM} guard ${tunnel.local} ${uplink.index}`);
     return this.ingressChanges(tunnel, uplink, name, (peers) => ipipGuard(tunnel.local, peers));
   }
 
@@ -71,34 +67,25 @@ export class BpfIpip implements Disposable {
     name: string,
     program: (peers: number) => Uint8Array,
   ): PlannedChange[] {
-    const incoming = this.filters(uplink.index, 'ingress').find((filter) => filter.name === name);
+    const incoming = this.hooks.attached(uplink, 'ingress').find((program) => program.name === name);
     if (incoming) this.peers ??= mapsOfProgram(incoming.programId, KEY_BYTES, PEER_VALUE_BYTES)?.[0];
     const peers = this.peerChanges(tunnel.peers);
     if (incoming) return peers;
-    return [...peers, this.attachment(uplink, 'ingress', name, () => program(this.ensurePeers().fd.number))];
+    return [...peers, this.hooks.attachment(uplink, 'ingress', name, () => program(this.ensurePeers().fd.number))];
   }
 
   /** Takes our programs off every device but `keep`. */
   detachments(keep?: Link): PlannedChange[] {
-    return this.incoming()
+    return this.hooks
+      .incoming()
       .filter(([link]) => link.index !== keep?.index)
-      .map(([link, filter]) => ({
-        text: `tc filter del dev ${link.name} ingress prio ${filter.priority}`,
-        apply: () => this.netlink.change((batch) => void deleteBpfFilter(batch, filter)),
-      }));
-  }
-
-  /** Our programs for what comes in, wherever they are. */
-  private incoming(): (readonly [Link, BpfFilter])[] {
-    // pods' devices are ours and never have one; there may be hundreds of them
-    const links = this.netlink.links().filter((link) => !link.alias.startsWith('godwit:'));
-    return links.flatMap((link) => this.filters(link.index, 'ingress').map((filter) => [link, filter] as const));
+      .map(([link, program]) => this.hooks.detachment(link, program));
   }
 
   /** A number that grows while packets come in: when the last one of each peer came. */
   received(): number {
     if (!this.peers) {
-      const [first] = this.incoming();
+      const [first] = this.hooks.incoming();
       this.peers = first && mapsOfProgram(first[1].programId, KEY_BYTES, PEER_VALUE_BYTES)?.[0];
     }
     let sum = 0;
@@ -110,27 +97,8 @@ export class BpfIpip implements Disposable {
     return sum;
   }
 
-  private filters(index: number, hook: Hook): BpfFilter[] {
-    const all = this.netlink.bpfFilters(index, hook);
-    return all.filter((filter) => filter.name.startsWith(FILTER_MARK) && filter.priority === FILTER_PRIORITY);
-  }
-
-  private attachment(link: Link, hook: Hook, name: string, program: () => Uint8Array): PlannedChange {
-    return {
-      text: `tc filter replace dev ${link.name} ${hook} prio ${FILTER_PRIORITY} bpf direct-action # ${name}`,
-      apply: () => {
-        using loaded = loadClassifier(FILTER_NAME, program());
-        const { index } = link;
-        const [refused] = this.netlink.changeEach([index], (batch) => void addClsact(batch, index));
-        if (refused && !isErrno(refused, errno.EEXIST)) throw refused;
-        const filter = { index, hook, name, priority: FILTER_PRIORITY, program: loaded.number };
-        this.netlink.change((batch) => void setBpfFilter(batch, filter));
-      },
-    };
-  }
-
   private ensurePeers(): BpfMap {
-    return (this.peers ??= BpfMap.create(FILTER_NAME, KEY_BYTES, PEER_VALUE_BYTES, PEER_LIMIT));
+    return (this.peers ??= BpfMap.create('godwit_ipip', KEY_BYTES, PEER_VALUE_BYTES, PEER_LIMIT));
   }
 
   private peerChanges(wanted: ReadonlySet<IpAddress>): PlannedChange[] {

@@ -12,7 +12,7 @@ import type { Link } from '../../netlink/mod.ts';
 import { errno, isErrno } from '../../sys/mod.ts';
 import type { Part, PlannedChange } from '../part.ts';
 import { clearAddresses, deviceChanges, Farewell, reversePathChanges, routesThrough } from './device.ts';
-import type { TunnelKernel, TunnelState } from './device.ts';
+import type { TunnelKernel, TunnelState, Waiting } from './device.ts';
 import { BpfIpip } from './ipip-bpf.ts';
 import { guardChanges, guardTable } from './ipip-guard.ts';
 
@@ -36,7 +36,7 @@ export class IpipPart implements Part, Disposable {
   private readonly bpf: BpfIpip;
   private readonly farewell: Farewell;
   private want: IpipTunnel | 'absent' | undefined;
-  private waiting: string | undefined;
+  private waiting: Waiting | undefined;
   /** Whether programs of another life may still hang on other devices. */
   private swept = false;
   /** Whether it was seen that nothing of ours is there. */
@@ -69,7 +69,11 @@ export class IpipPart implements Part, Disposable {
   }
 
   state(): TunnelState {
-    return { inPlace: this.form() !== undefined, waiting: this.waiting };
+    return { inPlace: this.form() !== undefined, waiting: this.waiting?.reason };
+  }
+
+  lookAgainMs(): number | undefined {
+    return this.waiting?.forMs;
   }
 
   plan(): PlannedChange[] {

@@ -5,12 +5,13 @@
  */
 import { systemClock } from '../../base/mod.ts';
 import type { VxlanPeer, VxlanTunnel } from '../../desired/mod.ts';
+import type { IpAddress } from '../../net/mod.ts';
 import { addLink, deleteLink, deleteNeighbour, NTF, NUD, setLink, setNeighbour } from '../../netlink/mod.ts';
 import type { Link, Neighbour, Rtnetlink } from '../../netlink/mod.ts';
 import type { Part, PlannedChange } from '../part.ts';
 import { ROUTE_PROTOCOL } from '../routes/reconciler.ts';
-import { deviceChanges, Farewell, reversePathChanges, routesThrough } from './device.ts';
-import type { TunnelKernel, TunnelState } from './device.ts';
+import { deviceChanges, Farewell, gatewaysThrough, reversePathChanges, routesThrough } from './device.ts';
+import type { TunnelKernel, TunnelState, Waiting } from './device.ts';
 import { DEFAULT_QUIET_MS } from './ipip.ts';
 import type { TunnelOptions } from './ipip.ts';
 
@@ -21,7 +22,8 @@ export class VxlanPart implements Part {
   private readonly kernel: TunnelKernel;
   private readonly farewell: Farewell;
   private want: VxlanTunnel | 'absent' | undefined;
-  private waiting: string | undefined;
+  private leaving: readonly VxlanPeer[] = [];
+  private waiting: Waiting | undefined;
 
   /** `device` is the only one it touches; the part bears its name. */
   constructor(
@@ -34,13 +36,21 @@ export class VxlanPart implements Part {
     this.farewell = new Farewell(clock, quietMs);
   }
 
-  /** Undefined: not known yet, and nothing is touched. The tunnel's device is this part's. */
-  setDesired(want: VxlanTunnel | 'absent' | undefined): void {
+  /**
+   * Undefined: not known yet, and nothing is touched. `leaving` are the peers that a device which is not wanted any more
+   * still knows while it is there: routes may fall back to it.
+   */
+  setDesired(want: VxlanTunnel | 'absent' | undefined, leaving: readonly VxlanPeer[] = []): void {
     this.want = want;
+    this.leaving = leaving;
   }
 
   state(): TunnelState {
-    return { inPlace: this.link()?.alias === VXLAN_MARK, waiting: this.waiting };
+    return { inPlace: this.link()?.alias === VXLAN_MARK, waiting: this.waiting?.reason };
+  }
+
+  lookAgainMs(): number | undefined {
+    return this.waiting?.forMs;
   }
 
   plan(): PlannedChange[] {
@@ -82,22 +92,66 @@ export class VxlanPart implements Part {
       const apply = () => {
         netlink.change((b) => void setLink(b, link.index, { address: want.mac }, this.name));
         // the kernel forgets all neighbours of a device whose address changes, permanent ones too
-        for (const change of peerChanges(netlink, link, want.peers)) change.apply();
+        for (const change of this.peerChanges(link, want.peers)) change.apply();
       };
       mac.push({ text: `ip link set ${this.name} address ${want.mac}`, apply });
     }
     return [
       ...mac,
       ...deviceChanges(netlink, link, { mark: VXLAN_MARK, mtu: want.mtu, address: want.address }),
-      ...peerChanges(netlink, link, want.peers),
+      ...this.peerChanges(link, want.peers),
       ...reversePathChanges(sysctls, [this.name, want.uplink]),
+    ];
+  }
+
+  /** A peer's entries come before the routes through it and go after them: while there are any, they stay. */
+  private peerChanges(link: Link, peers: readonly VxlanPeer[]): PlannedChange[] {
+    const { netlink } = this.kernel;
+    const wanted = wantedEntries(link.index, peers);
+    const there = new Map(permanentEntries(netlink, link.index).map((entry) => [entryKey(entry), entry]));
+    const missing = [...wanted].filter(([key]) => !there.has(key)).map(([, entry]) => entry);
+    const stale = [...there].filter(([key]) => !wanted.has(key)).map(([, entry]) => entry);
+    const surplus = this.removable(link, stale, missing);
+    const lines = [
+      ...missing.map((entry) => formatEntry('replace', entry, link.name)),
+      ...surplus.map((entry) => formatEntry('del', entry, link.name)),
+    ];
+    if (lines.length === 0) return [];
+    const apply = () => {
+      const refused = [
+        ...netlink.changeEach(
+          missing,
+          (batch, entry) => void setNeighbour(batch, { ...entry, protocol: ROUTE_PROTOCOL }),
+        ),
+        ...netlink.changeEach(surplus, (batch, entry) => void deleteNeighbour(batch, entry)),
+      ];
+      for (const error of refused) if (error) throw error;
+    };
+    return [{ text: lines.join('\n'), apply }];
+  }
+
+  private removable(link: Link, stale: readonly Entry[], missing: readonly Entry[]): Entry[] {
+    // a peer with a new MAC keeps its neighbour's address: that entry is replaced in place, not deleted afterwards
+    const replaced = new Set(missing.filter((entry) => !entry.bridge).map((entry) => entry.address));
+    const neighbours = stale.filter((entry) => !entry.bridge && !replaced.has(entry.address));
+    const used = neighbours.length > 0 ? gatewaysThrough(this.kernel.netlink, link.index) : new Set<IpAddress>();
+    const kept = neighbours.filter((entry) => entry.address !== undefined && used.has(entry.address));
+    if (kept.length > 0) this.waiting = { reason: `${kept.length} routes through nodes that are gone`, forMs: 100 };
+    const keptMacs = new Set(kept.map((entry) => entry.linkAddress));
+    return [
+      ...neighbours.filter((entry) => !kept.includes(entry)),
+      ...stale.filter((entry) => entry.bridge && !keptMacs.has(entry.linkAddress)),
     ];
   }
 
   private removal(link: Link): PlannedChange[] {
     const { netlink } = this.kernel;
     this.waiting = this.farewell.waitsFor(routesThrough(netlink, link.index), netlink.receivedPackets(this.name));
-    return this.waiting === undefined ? [this.deletion(link)] : [];
+    if (this.waiting === undefined) return [this.deletion(link)];
+    const { waiting } = this;
+    const changes = this.peerChanges(link, this.leaving);
+    this.waiting ??= waiting;
+    return changes;
   }
 
   private deletion(link: Link): PlannedChange {
@@ -124,37 +178,16 @@ const entriesOf = (index: number, peer: VxlanPeer): Entry[] => [
   { index, address: peer.gateway, linkAddress: peer.mac, bridge: false },
 ];
 
-function peerChanges(netlink: Rtnetlink, link: Link, peers: readonly VxlanPeer[]): PlannedChange[] {
+/** Every entry for these peers, by its key. The kernel keeps one for a MAC and one for an address: the first has it. */
+function wantedEntries(index: number, peers: readonly VxlanPeer[]): Map<string, Entry> {
   const wanted = new Map<string, Entry>();
-  // the kernel keeps one entry for a MAC and one for an address: of two peers that claim the same, the first has it
   const claimed = new Set<string>();
   for (const peer of peers) {
     if (claimed.has(peer.mac) || claimed.has(peer.gateway)) continue;
     claimed.add(peer.mac).add(peer.gateway);
-    for (const entry of entriesOf(link.index, peer)) wanted.set(entryKey(entry), entry);
+    for (const entry of entriesOf(index, peer)) wanted.set(entryKey(entry), entry);
   }
-  const there = new Map(permanentEntries(netlink, link.index).map((entry) => [entryKey(entry), entry]));
-  const missing = [...wanted].filter(([key]) => !there.has(key)).map(([, entry]) => entry);
-  const stale = [...there].filter(([key]) => !wanted.has(key)).map(([, entry]) => entry);
-  // a peer with a new MAC keeps its neighbour's address: that entry is replaced in place, not deleted afterwards
-  const replaced = new Set(missing.filter((entry) => !entry.bridge).map((entry) => entry.address));
-  const surplus = stale.filter((entry) => entry.bridge || !replaced.has(entry.address));
-  const lines = [
-    ...missing.map((entry) => formatEntry('replace', entry, link.name)),
-    ...surplus.map((entry) => formatEntry('del', entry, link.name)),
-  ];
-  if (lines.length === 0) return [];
-  const apply = () => {
-    const refused = [
-      ...netlink.changeEach(
-        missing,
-        (batch, entry) => void setNeighbour(batch, { ...entry, protocol: ROUTE_PROTOCOL }),
-      ),
-      ...netlink.changeEach(surplus, (batch, entry) => void deleteNeighbour(batch, entry)),
-    ];
-    for (const error of refused) if (error) throw error;
-  };
-  return [{ text: lines.join('\n'), apply }];
+  return wanted;
 }
 
 function permanentEntries(netlink: Rtnetlink, index: number): Entry[] {

@@ -1,0 +1,101 @@
+// F24: a pool that changes how its packets travel fifty times under traffic, with real agents and pods. The router between
+// the nodes knows the pods, as it must where a pool is plain.
+import { afterAll, beforeAll, expect, describe, test } from 'bun:test';
+import { tcxPrograms } from '../../src/bpf/mod.ts';
+import { poolOf, putResource } from '../support/calico.ts';
+import { runPlugin } from '../support/cni.ts';
+import { until } from '../support/netns.ts';
+import { have } from '../support/peers.ts';
+import { Traffic } from '../support/traffic.ts';
+import { Cluster } from './cluster.ts';
+
+const here = have('changes of a pool’s mode', 'ip', 'tc', 'nft', 'etcd', 'ping');
+const CHANGES = 50;
+const options = ['--network', 'blocks', '--tunnel-quiet-seconds', '2'];
+const modes = [
+  [{ ipipMode: 'Always' }, 'tunl0'],
+  [{}, 'eth0'],
+  [{ vxlanMode: 'Always' }, 'vxlan.calico'],
+  [{ ipipMode: 'Always' }, 'tunl0'],
+  [{ vxlanMode: 'CrossSubnet' }, 'eth0'],
+  [{ vxlanMode: 'Always' }, 'vxlan.calico'],
+  [{ ipipMode: 'CrossSubnet' }, 'eth0'],
+] as const;
+
+describe.skipIf(!here)('fifty changes of mode', () => {
+  let cluster: Cluster;
+  const pods: Record<string, string> = {};
+  const nodes = [1, 2, 3];
+  const pool = (spec: object) => putResource(cluster.store, poolOf('10.233.0.0/16', { ...spec }));
+  const device = (number: number, to: string) =>
+    /dev (\S+)/.exec(cluster.node(number).run('sh', '-c', `ip route get ${pods[to]} || true`))?.[1];
+  /** All send by that device, each to the next. */
+  const all = (name: string) => nodes.every((n) => device(n, `p${(n % nodes.length) + 1}`) === name);
+
+  async function addPod(number: number): Promise<void> {
+    const name = `p${number}`;
+    cluster.spaces.add(name);
+    const answer = await runPlugin('ADD', {
+      ...{ container: name, netns: cluster.spaces.path(name) },
+      args: `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${name};K8S_POD_UID=u`,
+      config: {
+        ...{ cniVersion: '1.1.0', name: 'k8s-pod-network', type: 'godwit' },
+        socket: `${cluster.node(number).directory}/run/cni.sock`,
+      },
+    });
+    if (answer.status !== 0) throw new Error(answer.stdout);
+    pods[name] = answer.json.ips![0]!.address.split('/')[0]!;
+  }
+
+  beforeAll(async () => {
+    cluster = await Cluster.start({ nodes });
+    await pool({});
+    for (const number of nodes) cluster.node(number).start(options);
+    for (const number of nodes) await cluster.node(number).ready();
+    for (const number of nodes) await addPod(number);
+    await until('routes', () => all('eth0'));
+  });
+  afterAll(() => cluster[Symbol.asyncDispose]());
+
+  test('not one packet is lost, whether the last change has settled or not', async () => {
+    const streams = nodes.map((n) => {
+      const [from, to] = [`p${n}`, `p${(n % nodes.length) + 1}`];
+      return new Traffic(cluster.spaces.name(from), pods[from]!, pods[to]!);
+    });
+    for (const stream of streams) await stream.flowing();
+    for (let change = 0; change < CHANGES; change++) {
+      const [spec, name] = modes[change % modes.length]!;
+      await pool(spec);
+      // every third comes before the one before it is through
+      if (change % 3 === 0) await Bun.sleep(change % 40);
+      else await until(`change ${change}: all send by ${name}`, () => all(name), 20_000);
+    }
+    await pool({});
+    await until('all send plainly', () => all('eth0'), 20_000);
+    for (const stream of streams) {
+      await stream.flowing(20);
+      const { sent, lost } = await stream.stop();
+      expect(sent).toBeGreaterThan(CHANGES);
+      expect(lost).toBe(0);
+    }
+  }, 120_000);
+
+  test('nothing is left behind: no device, program, rule, address or word in the datastore', async () => {
+    for (const number of nodes) {
+      const node = cluster.node(number);
+      const left = () => node.run('sh', '-c', 'ip -o link show; nft list ruleset');
+      const programs = () =>
+        node.namespace.run(() => tcxPrograms(Number(node.run('cat', '/sys/class/net/eth0/ifindex')), 'ingress'));
+      await until('tunnels are gone', () => !/tunl0|vxlan|godwit-ipip/.test(left()), 30_000);
+      expect(programs() ?? []).toEqual([]);
+      const resource = async () =>
+        (await cluster.store.get(`/calico/resources/v3/projectcalico.org/nodes/n${number}`)).kv?.value ?? '';
+      await until('the node’s resource', async () => !/TunnelAddr/.test(await resource()));
+      expect(await resource()).toContain('"godwit/takes":"none"');
+      for (const kind of ['ipip', 'vxlan']) {
+        const key = `/calico/ipam/v2/handle/${kind}-tunnel-addr-n${number}`;
+        await until('addresses are given back', async () => (await cluster.store.get(key)).kv === undefined);
+      }
+    }
+  }, 60_000);
+});
