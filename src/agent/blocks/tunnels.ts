@@ -136,11 +136,11 @@ export class Tunnels {
     return encapsulation;
   }
 
-  /** Brings VXLAN up to the last plan: routes through it may be wanted already, and are written later. */
+  /** Brings the devices up to the last plan: routes through them may be wanted already, and are written later. */
   bringUp(): void {
-    for (const family of [4, 6] as const) {
-      const part = this.vxlan[family];
-      if (this.encapsulation?.vxlan(family) || part.state().inPlace) this.caretaker.settle(part);
+    for (const kind of tunnelKinds) {
+      const writer = this.writerOf(kind);
+      if (this.encapsulation?.needed.has(kind) || writer.state().inPlace) this.caretaker.settle(writer);
     }
   }
 
