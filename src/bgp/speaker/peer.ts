@@ -13,7 +13,6 @@ import type {
   NeighborAction,
   NeighborEvent,
   SessionEvent,
-  SessionSettings,
   SessionState,
   SessionTimer,
 } from '../fsm/mod.ts';
@@ -41,6 +40,7 @@ import { Established } from './established.ts';
 import type { SpeakerEvent } from './events.ts';
 import type { Network, Socket } from './network.ts';
 import { identifierOf } from './open.ts';
+import { sessionSettings, timeToLive } from './session-settings.ts';
 import type { SparseLog } from './sparse-log.ts';
 import { PeerTimers } from './timers.ts';
 
@@ -171,7 +171,7 @@ export class Peer {
 
   /** A connection from this neighbour's address. */
   accept(socket: Socket): void {
-    socket.setTimeToLive(...this.timeToLive());
+    socket.setTimeToLive(...timeToLive(this.config));
     this.accepting = socket;
     this.step({ type: 'ConnectionAccepted' });
     this.accepting = undefined;
@@ -188,25 +188,10 @@ export class Peer {
 
   // ---- the machine
 
-  private settings(): SessionSettings {
-    const { timers, passive } = this.config;
-    return {
-      passive,
-      delayOpenMs: timers.delayOpen * 1000,
-      connectRetryMs: timers.connectRetry * 1000,
-      openHoldMs: timers.open * 1000,
-      sendHoldMs: timers.sendHold === 'auto' ? 'auto' : timers.sendHold * 1000,
-      idleHoldMinMs: timers.idleHold * 1000,
-      idleHoldMaxMs: timers.idleHoldMax * 1000,
-      stableMs: 60_000,
-      ...(timers.keepalive !== undefined && { keepaliveMs: timers.keepalive * 1000 }),
-    };
-  }
-
   private step(event: NeighborEvent): void {
     const before = this.state;
     const local = { asn: this.config.localAs, identifier: identifierOf(this.context.routerId) };
-    const { neighbor, actions } = stepNeighbor(this.machine, event, this.settings(), local);
+    const { neighbor, actions } = stepNeighbor(this.machine, event, sessionSettings(this.config), local);
     this.machine = neighbor;
     for (const action of actions) this.carryOut(action);
     const after = this.state;
@@ -313,7 +298,7 @@ export class Peer {
 
   private dial(id: number): void {
     const { address, port, source, device, password } = this.config;
-    const [ttl, minimumTtl] = this.timeToLive();
+    const [ttl, minimumTtl] = timeToLive(this.config);
     const attempt = this.context.network.dial(
       {
         remote: address,
@@ -411,24 +396,8 @@ export class Peer {
     }
     const negotiated = negotiate(sent, decoded.value);
     // now it is known whether the neighbour is external
-    this.connections.get(id)?.socket.setTimeToLive(...this.timeToLive(negotiated.peerAsn));
+    this.connections.get(id)?.socket.setTimeToLive(...timeToLive(this.config, negotiated.peerAsn));
     this.notify(id, { type: 'BgpOpen', negotiated });
-  }
-
-  /**
-   * Time to live of what is sent, and the least accepted: GTSM (RFC 5082), or as many hops as configured to external
-   * neighbours. Before the OPEN of one that may be either, it is taken for an internal one.
-   */
-  private timeToLive(asn?: number): [ttl: number, minimum: number] {
-    const { ttlSecurity, multihop, remoteAs, localAs } = this.config;
-    if (ttlSecurity > 0) return [255, 256 - ttlSecurity];
-    const external =
-      asn !== undefined
-        ? asn !== localAs
-        : remoteAs === 'external' ||
-          (typeof remoteAs === 'number' && remoteAs !== localAs) ||
-          (typeof remoteAs === 'object' && !remoteAs.includes(localAs));
-    return [external ? multihop : 255, 0];
   }
 
   // ---- timers
