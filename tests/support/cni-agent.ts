@@ -21,6 +21,6 @@ const server = createCniServer({
   log: process.env['GODWIT_TEST_LOG'] === undefined ? silentLogger : createLogger('info'),
 });
 const running = server.run(stopping.signal);
-while (!server.ready) await Promise.race([running, Bun.sleep(2)]);
-console.log('ready');
+while (!server.ready && !stopping.signal.aborted) await Promise.race([running, Bun.sleep(2)]);
+if (server.ready) console.log('ready');
 await running;
