@@ -12,6 +12,7 @@ import { createSpeaker, networkAttributes } from '../bgp/mod.ts';
 import type { Speaker } from '../bgp/mod.ts';
 import { prefixCovers } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
+import { releaseCode } from '../sys/mod.ts';
 import { needsStatus, sameAnnouncement } from './announce.ts';
 import type { Announcement, LeftOut } from './announce.ts';
 import type { GatewayConfig } from './config.ts';
@@ -26,6 +27,13 @@ import type { Source } from './sources/mod.ts';
 const GRACEFUL_SHUTDOWN = '65535:0';
 /** Changes come in bunches: this long is waited for the rest of one, milliseconds. */
 const GATHER_MS = 2;
+/** The first list and the sessions' start leave much behind, and little comes after them. */
+const TIDY_AFTER_MS = 2000;
+
+function tidy(): void {
+  Bun.gc(true);
+  releaseCode();
+}
 
 export interface AnnouncerStatus {
   readonly datastore: { readonly inSync: boolean; readonly stale: string | undefined };
@@ -62,6 +70,7 @@ export class Announcer {
   private readonly gone = new Set<Prefix>();
   private holding = false;
   private recheck: Disposable | undefined;
+  private tidying: Disposable | undefined;
   private waitingFor: string | undefined = 'the first complete list of the datastore';
   private confirmed = false;
 
@@ -151,8 +160,11 @@ export class Announcer {
       const { minimumReady } = this.config.guard;
       const known = this.plan.wanted.size;
       this.waitingFor = known < minimumReady ? `${minimumReady} prefixes; the datastore has ${known}` : undefined;
-      if (this.waitingFor === undefined) sessions = this.speaker.run(signal);
+      if (this.waitingFor !== undefined) continue;
+      sessions = this.speaker.run(signal);
+      this.tidying = this.clock.after(TIDY_AFTER_MS, tidy);
     }
+    this.tidying?.[Symbol.dispose]();
     this.recheck?.[Symbol.dispose]();
     this.memory.flush(this.announced);
     await sessions;

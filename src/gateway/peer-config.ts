@@ -87,39 +87,56 @@ function bird(s: Sides): string[] {
   ];
 }
 
-/** IOS and EOS differ in little. */
+/** A list's line: the prefix and all inside; a host's prefix has nothing inside. */
+const permit = (p: Prefix): string => `permit ${p}${prefixLength(p) < longest(p) ? ` le ${longest(p)}` : ''}`;
+
+/**
+ * IOS and EOS differ in little: IPv6 prefix lists, which EOS has a mode for, and how passwords are written. IOS: IP Routing
+ * BGP Command Reference, "neighbor" commands; EOS: User Manual, "Border Gateway Protocol" and "ACLs and Route Maps".
+ */
 function cisco(s: Sides, eos: boolean): string[] {
-  const lines = s.within
-    .filter((p) => !isIpv6(p))
-    .map((p, i) => `ip prefix-list GODWIT seq ${5 * (i + 1)} permit ${p} le 32`);
-  lines.push(
-    '!',
-    'route-map GODWIT-IN permit 10',
-    ' match ip address prefix-list GODWIT',
-    '!',
-    'route-map GODWIT-OUT deny 10',
-  );
-  lines.push('!', `router bgp ${s.gatewayAs}`, ` neighbor ${s.announcer} remote-as ${s.announcerAs}`);
-  if (external(s)) lines.push(` neighbor ${s.announcer} ebgp-multihop${eos ? '' : ' 255'}`);
+  const families = [false, true].filter((v6) => s.within.some((p) => isIpv6(p) === v6));
+  const lines: string[] = [];
+  for (const v6 of families) {
+    const rules = s.within.filter((p) => isIpv6(p) === v6).map((p, i) => `seq ${5 * (i + 1)} ${permit(p)}`);
+    if (eos && v6) lines.push('ipv6 prefix-list GODWIT', ...rules.map((rule) => `   ${rule}`));
+    else lines.push(...rules.map((rule) => `${v6 ? 'ipv6' : 'ip'} prefix-list GODWIT ${rule}`));
+    lines.push('!');
+  }
+  for (const v6 of families) {
+    const name = v6 ? 'GODWIT-IN6' : 'GODWIT-IN';
+    lines.push(`route-map ${name} permit 10`, ` match ${v6 ? 'ipv6' : 'ip'} address prefix-list GODWIT`, '!');
+  }
+  lines.push('route-map GODWIT-OUT deny 10', '!', `router bgp ${s.gatewayAs}`);
+  lines.push(` neighbor ${s.announcer} remote-as ${s.announcerAs}`);
+  if (external(s)) lines.push(` neighbor ${s.announcer} ebgp-multihop 255`);
   if (s.password) lines.push(` neighbor ${s.announcer} password ${eos ? '0 ' : ''}${SECRET}`);
-  lines.push(' address-family ipv4', `  neighbor ${s.announcer} activate`);
-  lines.push(`  neighbor ${s.announcer} route-map GODWIT-IN in`, `  neighbor ${s.announcer} route-map GODWIT-OUT out`);
+  for (const v6 of families) {
+    lines.push(` address-family ${v6 ? 'ipv6' : 'ipv4'}`, `  neighbor ${s.announcer} activate`);
+    lines.push(`  neighbor ${s.announcer} route-map ${v6 ? 'GODWIT-IN6' : 'GODWIT-IN'} in`);
+    lines.push(`  neighbor ${s.announcer} route-map GODWIT-OUT out`, ...(eos ? [' !'] : [' exit-address-family']));
+  }
   return lines;
 }
 
+/** The router's own AS is `routing-options autonomous-system`; what a group calls `local-as` is another one for its peers. */
 function junos(s: Sides): string[] {
   const policy = 'policy-options policy-statement godwit-in term pools';
+  const group = 'set protocols bgp group godwit';
+  const families = [false, true].filter((v6) => s.within.some((p) => isIpv6(p) === v6));
   return [
+    `set routing-options autonomous-system ${s.gatewayAs}`,
     ...s.within.map((p) => `set ${policy} from route-filter ${p} orlonger`),
     `set ${policy} then accept`,
     'set policy-options policy-statement godwit-in term rest then reject',
     'set policy-options policy-statement godwit-out then reject',
-    `set protocols bgp group godwit type ${external(s) ? 'external' : 'internal'}`,
-    `set protocols bgp group godwit local-as ${s.gatewayAs}`,
-    ...(external(s) ? ['set protocols bgp group godwit multihop'] : []),
-    'set protocols bgp group godwit import godwit-in export godwit-out',
-    ...(s.password ? [`set protocols bgp group godwit authentication-key ${SECRET}`] : []),
-    `set protocols bgp group godwit neighbor ${s.announcer} peer-as ${s.announcerAs}`,
+    `${group} type ${external(s) ? 'external' : 'internal'}`,
+    ...(external(s) ? [`${group} multihop ttl 255`, `${group} peer-as ${s.announcerAs}`] : []),
+    ...families.map((v6) => `${group} family ${v6 ? 'inet6' : 'inet'} unicast`),
+    `${group} import godwit-in`,
+    `${group} export godwit-out`,
+    ...(s.password ? [`${group} authentication-key ${SECRET}`] : []),
+    `${group} neighbor ${s.announcer}`,
   ];
 }
 
