@@ -86,13 +86,15 @@ describe.skipIf(!here)('announcers with Calico’s blocks', () => {
     await all.hasRoutes('gwa', ...rackA, poolB);
     await all.hasRoutes('gwb', ...atB);
     const vtysh = ['vtysh', '--vty_socket', frr.directory, '-c', 'show bgp ipv4 unicast 10.233.0.0/26 json'];
-    const { paths } = frr.askJson(...vtysh) as { paths: { metric: number; community: { string: string } }[] };
+    type Told = { paths: { metric: number; community: { string: string } }[] };
     // a path of each announcer, the same from both
+    await until('both announcers tell it', () => (frr.askJson(...vtysh) as Told).paths.length === 2, 20_000);
+    const { paths } = frr.askJson(...vtysh) as Told;
     expect(paths.map(({ metric, community }) => [metric, community.string])).toEqual([
       [10, '64999:7'],
       [10, '64999:7'],
     ]);
-  });
+  }, 60_000);
 
   test('a rack that takes a block in another’s pool: its parts in place of the whole', async () => {
     await claim(all.store, 'n1', '10.233.16.64/26');

@@ -167,7 +167,11 @@ describe.skipIf(!here)('Kubernetes', () => {
     const config = {
       source: { kubernetes: { kubeconfig } },
       announce: { within: ['10.244.0.0/16'] },
-      gateways: [{ name: 'gw', address: '127.0.0.2', as: 65001, port, multihop: 2, timers: { connectRetry: 1 } }],
+      gateways: [
+        { name: 'gw', address: '127.0.0.2', as: 65001, port, multihop: 2, timers: { connectRetry: 1 } },
+        // never there, and nobody waits for it
+        { name: 'away', address: '127.0.0.3', as: 65002, port, multihop: 2 },
+      ],
       bgp: { routerId: '10.0.0.9', as: 64512, listen: ['127.0.0.1'], port: own },
     };
     writeFileSync(file, JSON.stringify(config));
