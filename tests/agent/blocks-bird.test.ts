@@ -110,6 +110,34 @@ describe.skipIf(!here)('a mesh of agents and BIRD', () => {
     await whole();
   }, 60_000);
 
+  test('F30: five thousand routes come, change and go, and the kernel has just those', async () => {
+    const daemon = daemons.get(3)!;
+    const prefixes = Array.from({ length: 5000 }, (_, i) => `10.233.${128 + (i >> 8)}.${i & 255}/32`);
+    const announce = async (which: readonly string[]) => {
+      const statics = which.map((prefix) => `route ${prefix} blackhole;`).join(' ');
+      daemon.write('bird.conf', `${birdConfig(3)}\nprotocol static many { ipv4; ${statics} }\n`);
+      daemon.ask('birdc', '-s', daemon.file('ctl'), 'configure');
+      const want = which.map((prefix) => prefix.replace('/32', '')).sort();
+      const have = () =>
+        cluster
+          .node(1)
+          .run('ip', 'route', 'show', 'root', '10.233.128.0/17', 'proto', '71')
+          .split('\n')
+          .filter(Boolean);
+      await until(`${which.length} routes`, () => have().length === want.length, 30_000);
+      expect(
+        have()
+          .map((line) => line.split(' ')[0]!)
+          .sort(),
+      ).toEqual(want);
+    };
+    await announce(prefixes);
+    await announce(prefixes.filter((_, i) => i % 2 === 0));
+    await announce(prefixes.filter((_, i) => i % 3 === 0));
+    await announce([]);
+    await whole();
+  }, 120_000);
+
   test('F11: agents and BIRDs are killed and come back: neither side loses a packet', async () => {
     const streams = [
       [1, 3],

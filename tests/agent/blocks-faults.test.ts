@@ -1,6 +1,7 @@
 // What may happen to nodes of Calico's network and must not cost a packet. Traffic runs between addresses of the nodes'
 // own blocks, over the routes that came by BGP, all the time.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'bun:test';
+import { writeFileSync } from 'node:fs';
 import { claim, giveUp, poolOf, putResource } from '../support/calico.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
@@ -142,6 +143,19 @@ describe.skipIf(!here)('three nodes', () => {
   describe('put right', () => {
     test('F19: routes are flushed; the addresses behind them are back at once', async () => {
       for (let i = 0; i < 5; i++) cluster.node(1).run('ip', 'route', 'flush', 'proto', '71');
+      await settled(...nodes);
+    });
+
+    test('F20: more kernel events than fit, while the agent hangs, and its routes are gone meanwhile', async () => {
+      const node = cluster.node(1);
+      node.process?.kill('SIGSTOP');
+      const batch = Array.from({ length: 5000 }, (_, i) => `10.${100 + (i >> 8)}.${i & 255}.0/24 via 10.168.0.3`);
+      const all = (verb: string) => batch.map((route) => `route ${verb} ${route} proto static`).join('\n');
+      const file = `${node.directory}/batch`;
+      writeFileSync(file, `${all('add')}\n${all('del')}\n`);
+      node.run('ip', '-batch', file);
+      node.run('ip', 'route', 'flush', 'proto', '71');
+      node.process?.kill('SIGCONT');
       await settled(...nodes);
     });
 

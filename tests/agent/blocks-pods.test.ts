@@ -1,7 +1,7 @@
 // Pods of Calico's network, attached by the real plugin to real agents: their routes, their packets, plainly and through
 // tunnels, while pools change how packets travel.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { poolOf, putResource } from '../support/calico.ts';
+import { claim, giveUp, poolOf, putResource } from '../support/calico.ts';
 import { runPlugin } from '../support/cni.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
@@ -173,6 +173,21 @@ describe.skipIf(!here)('pods in blocks', () => {
     await until('and back', () => mtu('a').includes('mtu 1480'));
   });
 
+  test('F31: another node says it has a pod’s address: the pod’s own route stays, and all heals when it goes', async () => {
+    const route = () => cluster.node(1).run('ip', 'route', 'show', address('a')).trim();
+    const before = route();
+    expect(before).toContain('dev cali');
+    await claim(cluster.store, 'n2', `${address('a')}/32`);
+    await until('node 1 has heard of it', async () => {
+      const { blocks: status } = await cluster.node(1).status();
+      return status?.bgp?.sessions.some(({ name, accepted }) => name === 'Mesh_10_168_0_2' && accepted > 1);
+    });
+    expect(route()).toBe(before);
+    expect(cluster.node(1).run('ping', '-c', '1', '-W', '1', address('a'))).toContain('1 received');
+    await giveUp(cluster.store, 'n2', `${address('a')}/32`);
+    await until('node 2 reaches the pod again', () => pings('b', 'a'));
+  });
+
   test('an address borrowed from another node’s block is routed to where it is', async () => {
     const theirs = cluster
       .node(2)
@@ -201,7 +216,11 @@ describe.skipIf(!here)('pods in blocks', () => {
     await cluster.startEtcd();
     await until(
       'the address is free',
-      async () => (await cluster.store.get('/calico/ipam/v2/handle/k8s-pod-network.a2')).kv === undefined,
+      async () => {
+        // it takes a moment to be there
+        const got = await cluster.store.get('/calico/ipam/v2/handle/k8s-pod-network.a2').catch(() => undefined);
+        return got !== undefined && got.kv === undefined;
+      },
       40_000,
     );
   }, 60_000);
