@@ -42,6 +42,8 @@ describe.skipIf(!here)('twelve nodes, a threshold of eight', () => {
     }
   };
   const everyRoute = async (): Promise<void> => {
+    // a busy machine takes its time to start so many
+    for (const n of alive) await cluster.node(n).ready();
     for (const n of alive) {
       const others = [...alive].filter((other) => other !== n);
       const routes = others.map((other) => `${own(other)} via 10.168.0.${other} dev eth0`);
