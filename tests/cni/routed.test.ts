@@ -95,11 +95,11 @@ describe.skipIf(!here)('routed pods', () => {
     for (const [name, value] of Object.entries(settings)) {
       expect([name, readFileSync(`/proc/sys/net/${name.replace('*', p.cali)}`, 'utf8').trim()]).toEqual([name, value]);
     }
-    for (const address of [v4, v6]) expect(spaces.status('host', 'ping', '-c1', '-W2', address)).toBe(0);
+    for (const address of [v4, v6]) expect(spaces.status('host', 'ping', '-c1', '-w5', address)).toBe(0);
     // also when the pod forgets what we told it of its gateways: the host answers for them
     spaces.run(p.short, 'sh', '-c', 'ip neigh flush nud permanent dev eth0; ip -6 neigh flush nud permanent dev eth0');
-    expect(spaces.status(p.short, 'ping', '-c1', '-W2', '192.0.2.1')).toBe(0);
-    expect(spaces.status(p.short, 'ping', '-c1', '-W2', 'fe80::ecee:eeff:feee:eeee%eth0')).toBe(0);
+    expect(spaces.status(p.short, 'ping', '-c1', '-w5', '192.0.2.1')).toBe(0);
+    expect(spaces.status(p.short, 'ping', '-c1', '-w5', 'fe80::ecee:eeff:feee:eeee%eth0')).toBe(0);
     expect(ip(p.short, 'neigh', 'show', '169.254.1.1')).toMatchObject([{ lladdr: 'ee:ee:ee:ee:ee:ee' }]);
     expect((await runPlugin('CHECK', p.call({ prevResult: added.json }))).stdout).toBe('');
 
@@ -144,7 +144,7 @@ describe.skipIf(!here)('routed pods', () => {
     const [a, b] = [pod(), pod()];
     const [, of] = [await runPlugin('ADD', a.call()), await runPlugin('ADD', b.call())];
     for (const { address } of of.json.ips!) {
-      expect(spaces.status(a.short, 'ping', '-c1', '-W2', address.split('/')[0]!)).toBe(0);
+      expect(spaces.status(a.short, 'ping', '-c1', '-w5', address.split('/')[0]!)).toBe(0);
     }
     for (const p of [a, b]) expect((await runPlugin('DEL', p.call())).status).toBe(0);
   });
@@ -321,7 +321,7 @@ describe.skipIf(!here)('routed pods', () => {
     spaces.run('host', 'sh', '-c', theirs);
     await node.start();
     expect(node.server!.attachments()).toEqual([]);
-    expect(spaces.status('host', 'ping', '-c1', '-W2', '10.99.0.200')).toBe(0);
+    expect(spaces.status('host', 'ping', '-c1', '-w5', '10.99.0.200')).toBe(0);
     expect((await runPlugin('ADD', pod().call(wish))).json).toMatchObject({ code: 101 });
     expect((await runPlugin('DEL', { ...p.call(), netns: '' })).status).toBe(0);
     expect(hostLinks()).toEqual([]);

@@ -134,10 +134,10 @@ describe.skipIf(!here)('a routed pod that lies', () => {
       }
     }
     const before = arrived(victim!.v4);
-    expect(spaces.status('victim', 'ping', '-c1', '-W2', target!.v4)).toBe(0);
+    expect(spaces.status('victim', 'ping', '-c1', '-w5', target!.v4)).toBe(0);
     // the victim's packet came, and the answer found the victim
-    expect(arrived(victim!.v4)).toBe(before + 1);
-    expect(spaces.status('host', 'ping', '-c1', '-W2', victim!.v4)).toBe(0);
+    expect(arrived(victim!.v4)).toBeGreaterThan(before);
+    expect(spaces.status('host', 'ping', '-c1', '-w5', victim!.v4)).toBe(0);
     expect(spaces.run('host', 'ip', 'neigh', 'show', victim!.v4)).toContain(
       `dev ${victim!.host} lladdr ${victim!.mac}`,
     );
