@@ -31,6 +31,12 @@ export class TestNamespaces implements Disposable {
     return namespace;
   }
 
+  get(short: string): NetworkNamespace {
+    const made = this.made.get(short);
+    if (!made) throw new Error(`no namespace ${short}`);
+    return made;
+  }
+
   remove(short: string): void {
     this.made.get(short)?.[Symbol.dispose]();
     this.made.delete(short);
