@@ -1,16 +1,8 @@
 // Calico's network in labs: the figures' addresses and route lines, who reaches whom, and agents killed under traffic.
 import { afterAll, describe, expect, test } from 'bun:test';
-import { leftovers, runCommand, TestLabs } from '../support/lab.ts';
+import { runCalico } from '../support/calico-lab.ts';
+import { TestLabs } from '../support/lab.ts';
 import { have } from '../support/peers.ts';
-
-interface Report {
-  readonly ok: boolean;
-  readonly nodes: { name: string; routes: { line: string; expected: boolean }[] }[];
-  readonly pods: { name: string; address: string }[];
-  readonly reachability: { passed: number; total: number };
-  readonly problems: string[];
-  readonly drill: { ok: boolean; sent: number; lost: number; steps: { step: string; problems: string[] }[] };
-}
 
 // `cali` and eleven digits of the SHA-1 of `lab.pod1` and the like
 const [POD1, POD2] = ['10.233.1.2 dev cali062f9caaedf', '10.233.1.3 dev cali97e24f67537'];
@@ -90,23 +82,12 @@ const figures: [scenario: string, pairs: number, tables: Record<string, string[]
   ],
 ];
 
-async function runScenario(labs: TestLabs, short: string, scenario: string): Promise<Report> {
-  const name = labs.name(short);
-  const { stdout } = await runCommand('lab', 'run', scenario, '--name', name, '--check', '--json');
-  const report = JSON.parse(stdout) as Report;
-  expect(report.problems).toEqual([]);
-  expect(report.drill.steps.flatMap(({ step, problems }) => problems.map((p) => `${step}: ${p}`))).toEqual([]);
-  expect(report.ok).toBe(true);
-  expect(leftovers(name)).toEqual([]);
-  return report;
-}
-
 describe.skipIf(!have('lab calico', 'ip'))('Calico’s network', () => {
   const labs = new TestLabs();
   afterAll(() => labs[Symbol.asyncDispose]());
 
   test.each(figures)('%s: the figure’s routes, addresses and reachability', async (scenario, pairs, tables) => {
-    const report = await runScenario(labs, scenario.slice(7), scenario);
+    const report = await runCalico(labs, scenario.slice(7), scenario);
     for (const [name, lines] of Object.entries(tables)) {
       const node = report.nodes.find((candidate) => candidate.name === name);
       expect(node?.routes).toEqual(lines.map((line) => ({ line, expected: true })));
@@ -120,7 +101,7 @@ describe.skipIf(!have('lab calico', 'ip'))('Calico’s network', () => {
   test.skipIf(!have('lab calico-bird', '/usr/sbin/bird', '/usr/sbin/birdc'))(
     'calico-bird: a node with BIRD in the mesh',
     async () => {
-      const report = await runScenario(labs, 'bird', 'calico-bird');
+      const report = await runCalico(labs, 'bird', 'calico-bird');
       const linesOf = (node: string) => report.nodes.find(({ name }) => name === node)!.routes.map(({ line }) => line);
       expect(linesOf('node1')).toContain('10.233.9.0/26 via 192.168.1.4 dev eth0 proto 71');
       expect(linesOf('bird')).toContain('10.233.1.0/26 via 192.168.1.2 dev eth0 proto bird metric 32');
@@ -128,14 +109,4 @@ describe.skipIf(!have('lab calico', 'ip'))('Calico’s network', () => {
       expect(report.drill.lost).toBe(0);
     },
   );
-
-  test('route-reflector: twenty nodes, and a reflector killed without a packet lost', async () => {
-    const report = await runScenario(labs, 'rr', 'route-reflector');
-    expect(report.nodes).toHaveLength(22);
-    const node1 = report.nodes.find(({ name }) => name === 'node1')!.routes.map(({ line }) => line);
-    for (let n = 2; n <= 20; n++) expect(node1).toContain(`10.233.${n}.0/26 via 192.168.1.${n} dev eth0 proto 71`);
-    expect(report.reachability).toMatchObject({ passed: 1722, total: 1722 });
-    expect(report.drill.steps.map(({ step }) => step)).toEqual(['kill rr1', 'start rr1', 'restart rr2']);
-    expect(report.drill.lost).toBe(0);
-  });
 });
