@@ -12,7 +12,6 @@ import { createSpeaker, networkAttributes } from '../bgp/mod.ts';
 import type { Speaker } from '../bgp/mod.ts';
 import { prefixCovers } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
-import { releaseCode } from '../sys/mod.ts';
 import { needsStatus, sameAnnouncement } from './announce.ts';
 import type { Announcement, LeftOut } from './announce.ts';
 import type { GatewayConfig } from './config.ts';
@@ -22,18 +21,12 @@ import { Guard } from './guard.ts';
 import { Memory } from './memory.ts';
 import { Plan } from './plan.ts';
 import type { Source } from './sources/mod.ts';
+import { Tidy } from './tidy.ts';
 
 /** RFC 8326 §2: take another way if there is one. */
 const GRACEFUL_SHUTDOWN = '65535:0';
 /** Changes come in bunches: this long is waited for the rest of one, milliseconds. */
 const GATHER_MS = 2;
-/** The first list and the sessions' start leave much behind, and little comes after them. */
-const TIDY_AFTER_MS = 2000;
-
-function tidy(): void {
-  Bun.gc(true);
-  releaseCode();
-}
 
 export interface AnnouncerStatus {
   readonly datastore: { readonly inSync: boolean; readonly stale: string | undefined };
@@ -64,13 +57,13 @@ export class Announcer {
   private readonly plan: Plan;
   private readonly guard = new Guard();
   private readonly memory: Memory;
+  private readonly tidy: Tidy;
   private readonly wakeup = new Wakeup();
   private readonly announced: Map<Prefix, Announcement>;
   /** Announced and not wanted any more. */
   private readonly gone = new Set<Prefix>();
   private holding = false;
   private recheck: Disposable | undefined;
-  private tidying: Disposable | undefined;
   private waitingFor: string | undefined = 'the first complete list of the datastore';
   private confirmed = false;
 
@@ -81,6 +74,7 @@ export class Announcer {
     this.clock = options.clock ?? systemClock;
     this.plan = new Plan(this.facts, this.config.announce);
     this.memory = new Memory(this.config.stateFile, this.clock, this.log);
+    this.tidy = new Tidy(this.clock);
     this.announced = this.memory.recall();
     for (const prefix of this.announced.keys()) this.gone.add(prefix);
     // Not `restarting`: nothing it hears changes what it says, so there is no neighbour to wait for. Gateways keep what
@@ -90,7 +84,10 @@ export class Announcer {
 
   /** Runs until aborted. Datastore trouble changes nothing that was announced. */
   async run(signal: AbortSignal): Promise<void> {
-    const changed = () => this.wakeup.notify();
+    const changed = () => {
+      this.tidy.worked();
+      this.wakeup.notify();
+    };
     const sources = this.sources.map((source) => source.run(this.facts, signal, changed));
     await Promise.all([...sources, this.announcing(signal)]);
   }
@@ -162,9 +159,9 @@ export class Announcer {
       this.waitingFor = known < minimumReady ? `${minimumReady} prefixes; the datastore has ${known}` : undefined;
       if (this.waitingFor !== undefined) continue;
       sessions = this.speaker.run(signal);
-      this.tidying = this.clock.after(TIDY_AFTER_MS, tidy);
+      this.tidy.sessionsStart();
     }
-    this.tidying?.[Symbol.dispose]();
+    this.tidy[Symbol.dispose]();
     this.recheck?.[Symbol.dispose]();
     this.memory.flush(this.announced);
     await sessions;
@@ -232,6 +229,7 @@ export class Announcer {
 
   private tell(prefix: Prefix, announcement: Announcement): void {
     this.announced.set(prefix, announcement);
+    this.tidy.worked();
     this.guard.announced(prefix);
     const { nextHop, draining, covered } = announcement;
     const { communities: always, med } = this.config.announce;

@@ -29,7 +29,7 @@ import type { ClientTimes } from './times.ts';
 import { watch } from './watch.ts';
 
 /** Keys fetched with one request; a list of more is put together from pages of one revision. */
-const PAGE = 1000;
+const PAGE = 250;
 
 type CallMethod<In, Out> = Parameters<typeof Connection.prototype.unary<In, Out>>[0];
 
