@@ -12,6 +12,8 @@ const COLLECT_EVERY = 2500;
 /** While the sessions start, milliseconds between collections, and how often. */
 const START_INTERVAL_MS = 200;
 const START_ROUNDS = 10;
+/** From then on now and then: code that ran for one change need not stay in memory, either. */
+const INTERVAL_MS = 60_000;
 
 export class Tidy implements Disposable {
   private readonly clock: Clock;
@@ -34,8 +36,13 @@ export class Tidy implements Disposable {
     this.timer = this.clock.after(START_INTERVAL_MS, () => {
       Bun.gc(true);
       if (rounds > 1) this.sessionsStart(rounds - 1);
-      else releaseCode();
+      else this.quiet();
     });
+  }
+
+  private quiet(): void {
+    releaseCode();
+    this.timer = this.clock.after(INTERVAL_MS, () => this.quiet());
   }
 
   [Symbol.dispose](): void {
