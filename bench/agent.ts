@@ -1,6 +1,6 @@
 // The node agent, as its own processes in namespaces with a real etcd: memory before and after 1,000 leases, CPU when
 // nothing happens, and the time from a lease in the datastore to its route in the kernel of every other node.
-// Arguments: `memory`, `latency [NODES]`; both when there are none. GODWIT_EXECUTABLE=dist/godwit measures the built
+// Arguments: `memory`, `latency [NODES]`; both when there are none. GODWIT_EXECUTABLE=$PWD/dist/godwit measures the built
 // executable in place of the source.
 import { readFileSync } from 'node:fs';
 import { monitorKernel } from '../src/netlink/mod.ts';

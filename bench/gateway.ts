@@ -1,6 +1,6 @@
 // The gateway announcer as its own process: 5,000 nodes with 4 blocks of Calico's each in a real etcd, and 8 gateways.
 // From its start to the complete list; from there until every gateway has every prefix; from one change in etcd until
-// every gateway has it; memory. GODWIT_EXECUTABLE=dist/godwit measures the built executable in place of the source.
+// every gateway has it; memory. GODWIT_EXECUTABLE=$PWD/dist/godwit measures the built executable in place of the source.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

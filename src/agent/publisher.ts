@@ -1,6 +1,7 @@
 /**
  * Puts this node's status into the datastore whenever it has changed. What others act on at once (readiness, addresses)
- * goes out at once; the rest waits a little, so that a cluster in which routes come and go is not busy with talking of it.
+ * goes out at once; what they wait for (whose routes are here) a little later; mere numbers wait long: a route that comes to
+ * a thousand nodes would make each of them write.
  */
 import { sleep, Wakeup } from '../base/mod.ts';
 import type { Clock } from '../base/mod.ts';
@@ -8,9 +9,10 @@ import type { Datastore, LeaseId } from '../datastore/mod.ts';
 import { statusKey } from '../status/mod.ts';
 import type { PublishedStatus } from '../status/mod.ts';
 
-/** Since the last time, for what is urgent and for the rest; and how often it is looked at without being told. */
+/** Since the last time, for what is urgent, for the rest, and for numbers; and how often it is looked at without being told. */
 const URGENT_MS = 250;
 const CALM_MS = 3_000;
+const NUMBERS_MS = 60_000;
 const LOOK_MS = 10_000;
 
 export class Publisher {
@@ -31,22 +33,30 @@ export class Publisher {
   /** Until aborted; throws what the datastore throws. */
   async run(store: Datastore, lease: LeaseId, signal: AbortSignal): Promise<void> {
     let said = '';
+    let told = '';
     let urgent = '';
     let at = -Infinity;
     while (!signal.aborted) {
       const status = this.status();
       const text = JSON.stringify(status);
       const important = JSON.stringify([status.ready, status.addresses, status.inUse]);
-      const rest = at + (important === urgent ? CALM_MS : URGENT_MS) - this.clock.now();
+      const news = JSON.stringify({ ...status, routes: undefined });
+      const pause = important !== urgent ? URGENT_MS : news !== told ? CALM_MS : NUMBERS_MS;
+      const rest = at + pause - this.clock.now();
       if (text !== said && rest <= 0) {
         await store.put(statusKey(status.node), text, lease);
         at = this.clock.now();
         said = text;
+        told = news;
         urgent = important;
       }
       // looking costs something, too
       await sleep(URGENT_MS, signal, this.clock);
-      await this.wakeup.wait(signal, text === said ? LOOK_MS : Math.max(URGENT_MS, rest), this.clock);
+      await this.wakeup.wait(
+        signal,
+        text === said ? LOOK_MS : Math.min(LOOK_MS, Math.max(URGENT_MS, rest)),
+        this.clock,
+      );
     }
   }
 }
