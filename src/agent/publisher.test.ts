@@ -6,7 +6,7 @@ import type { PublishedStatus } from '../status/mod.ts';
 import { Publisher } from './publisher.ts';
 
 const status = (routes: number, ready = true): PublishedStatus => ({
-  ...{ node: 'n1', ready, reasons: [], networks: ['subnets'], inUse: [] },
+  ...{ node: 'n1', ready, reasons: [], warnings: [], networks: ['subnets'], inUse: [] },
   addresses: [{ family: 4, address: ip('10.0.0.1') }],
   routes: { wanted: routes, installed: routes },
 });
@@ -18,7 +18,7 @@ test('what others act on is told at once, numbers now and then', async () => {
   let now = status(1);
   const publisher = new Publisher(() => now, clock);
   const stop = new AbortController();
-  const running = publisher.run(store, 1n as LeaseId, stop.signal);
+  const running = publisher.run(store, '1' as LeaseId, stop.signal);
   /** Told of every 100 ms, as in a storm of routes. */
   const pass = async (ms: number) => {
     for (let at = 0; at < ms; at += 100) {
