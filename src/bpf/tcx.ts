@@ -42,6 +42,8 @@ export function tcxPrograms(index: number, hook: TcxHook): TcxProgram[] | undefi
   if (result === -errno.EINVAL || result === -errno.EOPNOTSUPP) return undefined;
   // no such hook was ever used on this device, or the device is gone
   if (result === -errno.ENOENT || result === -errno.ENODEV) return [];
+  // whoever may not look has put none there either: a node in a user namespace of its own
+  if (result === -errno.EPERM) return [];
   check(`programs at ${hook} of link ${index}`, result);
   return Array.from(ids.subarray(0, view.getUint32(24, true)), (programId) => ({
     ...{ index, hook, programId },

@@ -70,7 +70,9 @@ describe.skipIf(!here)('an underlay with a smaller MTU', () => {
   const routed = () => net.in('n1', 'ip route show 10.233.2.0/26');
 
   test('IPIP: the pod is told the size that fits, as soon as a router said so', async () => {
-    await until('the route', () => routed().includes('dev tunl0'));
+    await until('the routes there and back', () => {
+      return routed().includes('dev tunl0') && net.in('n2', 'ip route show 10.233.1.0/26').includes('dev tunl0');
+    });
     expect(net.ping('p1', '10.233.2.2', '-M', 'do', '-s', '1352')).toBe(true);
     // 1480 with the outer header: no link on the way to the tunnel objects, the one behind the router does
     net.ping('p1', '10.233.2.2', '-M', 'do', '-s', '1432');
