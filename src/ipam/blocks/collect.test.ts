@@ -8,7 +8,7 @@ import { affinitiesOf, releaseAffinity, releaseEmptyBlocks } from './affinities.
 import { audit } from './audit.ts';
 import { BrokenUsersError, LeakCollector, readPicture } from './collect.ts';
 import { BlockIpam } from './engine.ts';
-import { affinityKey, blockKey, handleKey, hostOwner } from './keys.ts';
+import { affinityKey, blockKey, CONFIG_KEY, handleKey, hostOwner } from './keys.ts';
 import { Ownership } from './ownership.ts';
 import { ensureTunnelAddress } from './tunnels.ts';
 
@@ -142,6 +142,24 @@ test('a node that comes back within the grace finds its block', async () => {
   w.advance(59_000);
   await collector.pass(w.now());
   expect(await affinitiesOf(w.store, hostOwner('n1'))).toHaveLength(1);
+});
+
+test('the block of a node that is gone stays while an address in it cools down', async () => {
+  const w = await world();
+  await w.store.put(CONFIG_KEY, '{"strict_affinity":false,"auto_allocate_blocks":true,"ipCooldownSeconds":600}');
+  const collector = new LeakCollector(w.store, w.ipam, 60_000);
+  await w.give('a');
+  await w.ipam.release('net.a');
+  await w.resources.delete({ kind: 'Node', name: 'n1' });
+  const blocks = async () => {
+    await collector.pass(w.now());
+    w.advance(61_000);
+    await collector.pass(w.now());
+    return (await w.store.list('/calico/ipam/v2/assignment/')).kvs.length;
+  };
+  expect(await blocks()).toBe(1);
+  w.advance(600_000);
+  expect(await blocks()).toBe(0);
 });
 
 test('nothing is freed while it cannot be told what is in use', async () => {

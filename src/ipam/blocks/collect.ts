@@ -14,6 +14,7 @@ import type { Allocation, Audit, IpamPicture, Orphan } from './audit.ts';
 import { releaseAffinity } from './affinities.ts';
 import { BLOCKS, handleKey, HANDLES } from './keys.ts';
 import type { BlockIpam } from './engine.ts';
+import { settingsFrom } from './settings.ts';
 
 /** Calico's own collector waits this long. */
 export const DEFAULT_GRACE_MS = 15 * 60_000;
@@ -146,13 +147,11 @@ export class LeakCollector {
   private readonly store: Datastore;
   private readonly ipam: BlockIpam;
   private readonly graceMs: number;
-  private readonly cooldownSeconds: number;
 
-  constructor(store: Datastore, ipam: BlockIpam, graceMs = DEFAULT_GRACE_MS, cooldownSeconds = 0) {
+  constructor(store: Datastore, ipam: BlockIpam, graceMs = DEFAULT_GRACE_MS) {
     this.store = store;
     this.ipam = ipam;
     this.graceMs = graceMs;
-    this.cooldownSeconds = cooldownSeconds;
   }
 
   /** Looks once; frees what has been unused for the whole grace. `claimed`: what live nodes say they use. */
@@ -178,6 +177,8 @@ export class LeakCollector {
     const key = ({ owner, cidr }: Orphan) => `${owner} ${cidr}`;
     this.orphans = new Map(found.orphans.map((orphan) => [key(orphan), this.orphans.get(key(orphan)) ?? now]));
     const due = found.orphans.filter((orphan) => now - this.orphans.get(key(orphan))! >= this.graceMs);
-    await freeOrphans(this.store, due, this.cooldownSeconds, now);
+    if (due.length === 0) return;
+    const { ipCooldownSeconds } = (await settingsFrom(this.store).current()).config;
+    await freeOrphans(this.store, due, ipCooldownSeconds, now);
   }
 }
