@@ -1,7 +1,7 @@
 /** Pure: what the datastore says, to what this node's kernel should hold. */
 export { LeaseTable } from './lease-table.ts';
 export type { RouteChanges } from './lease-table.ts';
-export { leaseRoutes } from './leases.ts';
+export { keepRoute, leaseRoutes } from './leases.ts';
 export type {
   Connected,
   LeaseFact,

@@ -13,11 +13,9 @@ export interface NatView {
   readonly pools: Iterable<IpPoolSpec>;
   readonly nodes: Iterable<Resource<'Node'>>;
   readonly settings: Pick<TunnelSettings, 'keepSourceToHosts'>;
-  /** Networks of another kind (Flannel's) on the same node, masqueraded alike. */
-  readonly networks?: readonly Prefix[];
 }
 
-export function natRules({ pools, nodes, settings, networks = [] }: NatView): NatRules {
+export function natRules({ pools, nodes, settings }: NatView): NatRules {
   const all = [...pools];
   const masqueraded = all.filter((pool) => pool.natOutgoing).map((pool) => pool.cidr);
   const hosts: IpAddress[] = [];
@@ -28,8 +26,8 @@ export function natRules({ pools, nodes, settings, networks = [] }: NatView): Na
   }
   const sorted = (prefixes: readonly Prefix[]) => [...new Set(prefixes)].sort(comparePrefixes);
   return {
-    sources: sorted([...masqueraded, ...networks]),
-    inside: sorted([...all.map((pool) => pool.cidr), ...networks]),
+    sources: sorted(masqueraded),
+    inside: sorted(all.map((pool) => pool.cidr)),
     hosts: [...new Set(hosts)].sort(),
   };
 }

@@ -5,8 +5,6 @@ import type { Kind } from './kinds.ts';
 
 /** Where Calico's resources are. */
 export const RESOURCES = calicoGroup.prefix;
-/** Where ours are. */
-export const GODWIT_RESOURCES = godwitGroup.prefix;
 
 export const kindPrefix = (kind: Kind, namespace?: string): string =>
   `${groupOf(kind).prefix}${kinds[kind].plural}/${namespace === undefined ? '' : `${namespace}/`}`;

@@ -2,7 +2,7 @@
  * What lies between pods and the underlay: how packets get to other nodes (plainly, by IPIP, by VXLAN), how large they may
  * be, and whose source addresses are hidden. VXLAN's routes are made here, from who owns what: they do not go by BGP.
  */
-import { natRules, tunnelSettings } from '../../calc/mod.ts';
+import { keepRoute, natRules, tunnelSettings } from '../../calc/mod.ts';
 import type { Encapsulation, Uplink } from '../../calc/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
 import type { NatRules, Route } from '../../desired/mod.ts';
@@ -114,8 +114,5 @@ function uplinksOf({ addresses }: NodeView, families: readonly Family[]): Partia
 /** `after`, with the very objects of `before` where nothing changed: what takes them sees at once what to look at. */
 function keepRoutes(before: readonly Route[], after: readonly Route[]): Route[] {
   const old = new Map(before.map((route) => [route.destination, route]));
-  return after.map((route) => {
-    const same = old.get(route.destination);
-    return same && Bun.deepEquals(same, route) ? same : route;
-  });
+  return after.map((route) => keepRoute(old.get(route.destination), route));
 }
