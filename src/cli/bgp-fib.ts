@@ -5,10 +5,8 @@
 import type { Logger } from '../base/mod.ts';
 import type { BgpConfig, KernelFib } from '../bgp/mod.ts';
 import { BgpRoutes, RouteViewResolver } from '../bgp/fib/mod.ts';
-import type { ViewRoute } from '../bgp/fib/mod.ts';
-import { openRouteKernel, RouteReconciler } from '../dataplane/mod.ts';
-import type { RouteKernel } from '../dataplane/mod.ts';
-import { RTN } from '../netlink/mod.ts';
+import { foreignRoutes, openRouteKernel, RouteReconciler } from '../dataplane/mod.ts';
+import { KernelError } from '../sys/mod.ts';
 
 /** Bursts of kernel events are looked at once. */
 const SETTLE_MS = 50;
@@ -25,16 +23,25 @@ export function openKernelFib(config: BgpConfig, log: Logger): KernelFib {
     markInSync: () => reconciler.markInSync(PRODUCER),
   });
   const resolver = new RouteViewResolver();
-  resolver.replace(viewOf(kernel, protocol));
+  resolver.replace(foreignRoutes(kernel, protocol));
 
   let look: ReturnType<typeof setTimeout> | undefined;
+  const lookLater = () => {
+    look ??= setTimeout(() => {
+      look = undefined;
+      try {
+        resolver.replace(foreignRoutes(kernel, protocol));
+      } catch (error) {
+        if (!(error instanceof KernelError)) throw error;
+        // the table changes faster than it can be read: what was seen holds until the next look
+        lookLater();
+      }
+    }, SETTLE_MS);
+  };
   const watch = kernel.watch((event) => {
     // our own writes do not change how next hops are reached
     if (event.type === 'route' && event.route.protocol === protocol) return;
-    look ??= setTimeout(() => {
-      look = undefined;
-      resolver.replace(viewOf(kernel, protocol));
-    }, SETTLE_MS);
+    lookLater();
   });
   const stop = new AbortController();
   const running = reconciler.run(stop.signal);
@@ -54,23 +61,4 @@ export function openKernelFib(config: BgpConfig, log: Logger): KernelFib {
       kernel[Symbol.dispose]();
     },
   };
-}
-
-/** The main table without our own routes, in terms of device names. */
-function viewOf(kernel: RouteKernel, protocol: number): ViewRoute[] {
-  const names = new Map(kernel.links().map((link) => [link.index, link.name]));
-  return kernel
-    .routes()
-    .filter((route) => route.protocol !== protocol)
-    .map((route) => ({
-      destination: route.destination,
-      metric: route.priority,
-      hops:
-        route.type === RTN.UNICAST
-          ? route.nextHops.flatMap((hop) => {
-              const device = names.get(hop.index);
-              return device === undefined ? [] : [{ device, ...(hop.gateway && { via: hop.gateway }) }];
-            })
-          : [],
-    }));
 }

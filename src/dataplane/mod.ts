@@ -9,6 +9,7 @@ export * from './sysctl.ts';
 export * from './routes/kernel.ts';
 export * from './routes/fake.ts';
 export * from './routes/reconciler.ts';
+export * from './routes/view.ts';
 export type { TunnelKernel, TunnelState } from './tunnels/device.ts';
 export * from './tunnels/ipip.ts';
 export { GUARD_TABLE } from './tunnels/ipip-guard.ts';

@@ -7,8 +7,8 @@ import type { ViewRoute } from '../../bgp/fib/mod.ts';
 import type { Clock } from '../../base/mod.ts';
 import { gatewaysOf, noGateways } from '../../calc/mod.ts';
 import type { Gateways } from '../../calc/mod.ts';
+import { foreignRoutes } from '../../dataplane/mod.ts';
 import type { RouteKernel } from '../../dataplane/mod.ts';
-import { isUp, RTN } from '../../netlink/mod.ts';
 import type { KernelEvent } from '../../netlink/mod.ts';
 import { KernelError } from '../../sys/mod.ts';
 
@@ -59,7 +59,7 @@ export class NextHops {
   refresh(): void {
     let view: ViewRoute[];
     try {
-      view = this.view();
+      view = foreignRoutes(this.kernel, this.protocol);
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       // the table changes faster than it can be read: what was seen holds until the next look
@@ -71,24 +71,6 @@ export class NextHops {
     if (Bun.deepEquals(gateways, this.gateways)) return;
     this.gateways = gateways;
     this.changed();
-  }
-
-  private view(): ViewRoute[] {
-    const names = new Map(this.kernel.links().map((link) => [link.index, isUp(link) ? link.name : undefined]));
-    return this.kernel
-      .routes()
-      .filter((route) => route.protocol !== this.protocol)
-      .map((route) => ({
-        destination: route.destination,
-        metric: route.priority,
-        hops:
-          route.type === RTN.UNICAST
-            ? route.nextHops.flatMap((hop) => {
-                const device = names.get(hop.index);
-                return device === undefined ? [] : [{ device, ...(hop.gateway && { via: hop.gateway }) }];
-              })
-            : [],
-      }));
   }
 
   private onEvent(event: KernelEvent): void {
