@@ -4,11 +4,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { repositoryRoot, runTool } from '../scripts/lib/process.ts';
+import { repositoryRoot } from '../scripts/lib/process.ts';
 import { installExecutable } from '../src/cni/mod.ts';
 import { makeBridge, testNetwork } from '../tests/support/cni.ts';
 import { TestNamespaces } from '../tests/support/netns.ts';
-import { median, quantile } from './lib/figures.ts';
+import { buildComplete, callAll, inTurn, json, report } from './lib/cni-calls.ts';
+import type { Contender, Verb } from './lib/cni-calls.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 100);
 const PODS = 30;
@@ -16,8 +17,7 @@ const PARALLEL_ROUNDS = 7;
 
 const work = mkdtempSync(join(tmpdir(), 'godwit-bench-cni-'));
 const complete = join(work, 'complete');
-const build = await runTool([process.execPath, join(repositoryRoot, 'scripts/build.ts'), complete]);
-if (build !== 0) process.exit(build);
+await buildComplete(complete);
 const godwit = join(work, 'godwit');
 const socket = join(work, 'cni.sock');
 installExecutable(godwit, socket, [complete]);
@@ -38,12 +38,6 @@ const agent = Bun.spawn([process.execPath, script, spaces.path('host'), socket, 
 });
 await agent.stdout.getReader().read();
 
-interface Contender {
-  readonly name: string;
-  readonly plugin: string;
-  readonly config: Uint8Array;
-}
-const json = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
 const ours: Contender = {
   name: 'godwit',
   plugin: godwit,
@@ -64,49 +58,16 @@ const peer: Contender = {
   }),
 };
 
-function environment(verb: string, pod: (typeof pods)[number]): Record<string, string> {
-  const { netns: CNI_NETNS, container: CNI_CONTAINERID } = pod;
-  return { CNI_COMMAND: verb, CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME: 'eth0', CNI_PATH: '/usr/lib/cni', PATH: '' };
-}
-
-function call(contender: Contender, verb: string, pod: (typeof pods)[number]): number {
-  const env = environment(verb, pod);
-  const started = performance.now();
-  const child = Bun.spawnSync([contender.plugin], { env, stdin: contender.config, stdout: 'pipe', stderr: 'pipe' });
-  const elapsed = performance.now() - started;
-  if (child.exitCode !== 0)
-    throw new Error(`${contender.name} ${verb}: ${child.stdout.toString()}${child.stderr.toString()}`);
-  return elapsed;
-}
-
-async function callAll(contender: Contender, verb: string): Promise<number> {
-  const started = performance.now();
-  const statuses = pods.map((pod) => {
-    const env = environment(verb, pod);
-    return Bun.spawn([contender.plugin], { env, stdin: contender.config, stdout: 'ignore', stderr: 'ignore' }).exited;
-  });
-  const failed = (await Promise.all(statuses)).filter((status) => status !== 0).length;
-  if (failed > 0) throw new Error(`${contender.name} ${verb}: ${failed} of ${PODS} failed`);
-  return performance.now() - started;
-}
-
 const all = [ours, peer, whole];
-const times = new Map(all.map((c) => [c, { ADD: [] as number[], DEL: [] as number[], all: [] as number[] }]));
+const atOnce = new Map(all.map((c) => [c, [] as number[]]));
+let times: ReturnType<typeof inTurn>;
 try {
-  for (let round = -3; round < ROUNDS; round++) {
-    const pod = pods[(round + PODS) % PODS]!;
-    for (const contender of round % 2 === 0 ? all : all.toReversed()) {
-      for (const verb of ['ADD', 'DEL'] as const) {
-        const elapsed = call(contender, verb, pod);
-        if (round >= 0) times.get(contender)![verb].push(elapsed);
-      }
-    }
-  }
+  times = inTurn(all, pods, ROUNDS);
   for (let round = -1; round < PARALLEL_ROUNDS; round++) {
     for (const contender of all) {
-      const elapsed = await callAll(contender, 'ADD');
-      if (round >= 0) times.get(contender)!.all.push(elapsed);
-      for (const pod of pods) call(contender, 'DEL', pod);
+      const elapsed = await callAll(contender, 'ADD', pods);
+      if (round >= 0) atOnce.get(contender)!.push(elapsed);
+      await callAll(contender, 'DEL', pods, 1);
     }
   }
 } finally {
@@ -115,17 +76,7 @@ try {
   rmSync(work, { recursive: true, force: true });
 }
 
-const ms = (value: number): string => value.toFixed(1).padStart(7);
-function report(title: string, key: 'ADD' | 'DEL' | 'all', goal: number): void {
-  const [a, b] = all.map((c) => times.get(c)![key]);
-  console.log(`\n${title}`);
-  for (const c of all) {
-    const values = times.get(c)![key];
-    console.log(`  ${c.name.padEnd(20)} median ${ms(median(values))} ms   p99 ${ms(quantile(values, 0.99))} ms`);
-  }
-  const [middle, tail] = [0.5, 0.99].map((q) => (quantile(a!, q) / quantile(b!, q)).toFixed(2));
-  console.log(`  ratio                median ${middle} ×        p99 ${tail} ×   (goal ${goal} ×)`);
-}
-report(`ADD, ${ROUNDS} rounds`, 'ADD', 0.8);
-report(`DEL, ${ROUNDS} rounds`, 'DEL', 0.5);
-report(`${PODS} ADDs at once, in all, ${PARALLEL_ROUNDS} rounds`, 'all', 0.8);
+const rows = (verb: Verb) => all.map((c) => [c, times.get(c)![verb]] as const);
+report(`ADD, ${ROUNDS} rounds`, rows('ADD'), '(goal 0.8 ×)');
+report(`DEL, ${ROUNDS} rounds`, rows('DEL'), '(goal 0.5 ×)');
+report(`${PODS} ADDs at once, in all, ${PARALLEL_ROUNDS} rounds`, [...atOnce], '(goal 0.8 ×)');

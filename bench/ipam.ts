@@ -2,19 +2,12 @@
 // single write to the same etcd costs: an address is meant to be one.
 import { openDatastore } from '../src/datastore/mod.ts';
 import { BlockIpam } from '../src/ipam/blocks/mod.ts';
-import { parseGiven, ResourceClient } from '../src/model/mod.ts';
 import { startEtcd } from '../tests/support/datastores.ts';
+import { putPool } from '../tests/support/routed.ts';
 
 await using etcd = await startEtcd();
 await using store = await openDatastore(etcd.url);
-const pool = parseGiven({
-  kind: 'IPPool',
-  apiVersion: 'projectcalico.org/v3',
-  metadata: { name: 'p' },
-  spec: { cidr: '10.233.0.0/16' },
-});
-if (!pool.ok) throw new Error('pool');
-await new ResourceClient(store).create(pool.value);
+await putPool(store, 'p', { cidr: '10.233.0.0/16' });
 
 async function times(count: number, one: (i: number) => Promise<unknown>): Promise<number[]> {
   const out: number[] = [];
