@@ -1,7 +1,7 @@
 // The one test command: installs what the tests need, checks format, types and lint, runs every test file in a process
 // of its own (a test may switch namespaces, or crash), and ends with `N passed, N failed`.
 // Arguments name test files or folders; without any, all run.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { installTestPackages } from './lib/debian.ts';
@@ -20,20 +20,32 @@ interface Outcome {
   readonly output: string;
 }
 
-const work = mkdtempSync(join(tmpdir(), 'godwit-test-'));
+// a short name: sockets below it have 108 bytes for all of their path
+const work = mkdtempSync(join(tmpdir(), 'gwt-'));
+// daemons that give up being root must get to their files below it
+chmodSync(work, 0o755);
 const skips = join(work, 'skips');
 
 async function runFile(file: string, index: number): Promise<Outcome> {
   const report = join(work, `${index}.xml`);
+  // what it leaves goes with this directory, also when it was killed: the test runner has no exit event
+  const temporary = join(work, String(index));
+  mkdirSync(temporary);
+  chmodSync(temporary, 0o1777);
   const bun = join(repositoryRoot, 'node_modules/.bin/bun');
   const started = performance.now();
   const child = Bun.spawn(
     [bun, 'test', '--timeout', '60000', '--reporter=junit', `--reporter-outfile=${report}`, `./${file}`],
-    { cwd: repositoryRoot, env: { ...process.env, GODWIT_TEST_SKIPS: skips }, stdio: ['ignore', 'pipe', 'pipe'] },
+    {
+      cwd: repositoryRoot,
+      env: { ...process.env, GODWIT_TEST_SKIPS: skips, TMPDIR: temporary },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
   );
   const timer = setTimeout(() => child.kill('SIGKILL'), FILE_TIMEOUT_MS);
   const [out, error, status] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   clearTimeout(timer);
+  rmSync(temporary, { recursive: true, force: true });
   const seconds = (performance.now() - started) / 1000;
   const counts = readReport(report);
   // a crash or a hang leaves no report, or one that says nothing failed

@@ -4,8 +4,8 @@ import { createNetworkNamespace, removeNetworkNamespace } from '../../src/sys/mo
 import type { NetworkNamespace } from '../../src/sys/mod.ts';
 
 /**
- * Namespaces of one test file, named `gw<pid>-<name>` under /run/netns so that `ip netns exec` works on them; all go
- * when the file's process ends, however it ends short of SIGKILL (the next run sweeps those).
+ * Namespaces of one test file, named `gw<pid>-<name>` under /run/netns so that `ip netns exec` works on them; what is not
+ * disposed of is swept by the next run (the test runner has no exit event; a benchmark's process has).
  */
 export class TestNamespaces implements Disposable {
   private readonly made = new Map<string, NetworkNamespace>();

@@ -1,6 +1,7 @@
 /** A container runtime on a node of a test: podman with runc, which starts the plugin as it finds it. */
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { installExecutable } from '../../src/cni/mod.ts';
 import type { Cluster, Node } from '../agent/cluster.ts';
@@ -19,6 +20,8 @@ export const fetchPage = (address: string, port = 80): string[] => {
 export class Podman {
   private readonly node: Node;
   private readonly directory: string;
+  /** Podman takes no path of more than 50 characters for it. */
+  private readonly runRoot = mkdtempSync(join(tmpdir(), 'p-'));
   private readonly environment: Record<string, string>;
 
   constructor(node: Node) {
@@ -62,7 +65,7 @@ tmp_dir = "${directory}/tmp"
   }
 
   private command(args: readonly string[]): string[] {
-    const storage = ['--root', join(this.directory, 'root'), '--runroot', join(this.directory, 'runroot')];
+    const storage = ['--root', join(this.directory, 'root'), '--runroot', this.runRoot];
     // nsenter, not `ip netns exec`: that would mount a fresh /sys, without cgroups
     const enter = ['nsenter', `--net=${this.node.namespace.path}`];
     return [...enter, 'podman', '--storage-driver', 'vfs', ...storage, ...args];
@@ -99,7 +102,7 @@ tmp_dir = "${directory}/tmp"
       const [program, ...rest] = this.command(args);
       spawnSync(program!, rest, { env: this.environment, stdio: 'ignore', timeout: TIMEOUT_MS });
     }
-    rmSync(this.directory, { recursive: true, force: true });
+    for (const path of [this.directory, this.runRoot]) rmSync(path, { recursive: true, force: true });
   }
 }
 
