@@ -191,6 +191,8 @@ describe.skipIf(!here)('routed pods', () => {
     const [p, q] = [pod(), pod()];
     const added = await runPlugin('ADD', p.call());
     await runPlugin('ADD', q.call());
+    // the kernel notes the carrier of a new link some time after it is up
+    await until('its link has a carrier', () => spaces.run('host', 'ip', 'link', 'show', p.cali).includes('state UP'));
     const look = () => spaces.run('host', 'ip', '-d', 'link') + spaces.run('host', 'ip', '-d', 'route');
     const before = look();
     await node.stop();
