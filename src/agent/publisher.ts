@@ -1,7 +1,8 @@
 /**
  * Puts this node's status into the datastore whenever it has changed. What others act on at once (readiness, addresses)
- * goes out at once; what they wait for (whose routes are here) a little later; mere numbers wait long: a route that comes to
- * a thousand nodes would make each of them write.
+ * goes out soon; what they wait for (whose routes are here) a little later; mere numbers wait long: a route that comes to
+ * a thousand nodes would make each of them write. Looking itself costs more than taking a route over does, so it comes
+ * after, and not on all nodes at the same moment: they may share a machine with each other, and do share a datastore.
  */
 import { sleep, Wakeup } from '../base/mod.ts';
 import type { Clock } from '../base/mod.ts';
@@ -9,6 +10,8 @@ import type { Datastore, LeaseId } from '../datastore/mod.ts';
 import { statusKey } from '../status/mod.ts';
 import type { PublishedStatus } from '../status/mod.ts';
 
+/** Between news and the look at them, at most. */
+const GATHER_MS = 250;
 /** Since the last time, for what is urgent, for the rest, and for numbers; and how often it is looked at without being told. */
 const URGENT_MS = 250;
 const CALM_MS = 3_000;
@@ -50,13 +53,9 @@ export class Publisher {
         told = news;
         urgent = important;
       }
-      // looking costs something, too
-      await sleep(URGENT_MS, signal, this.clock);
-      await this.wakeup.wait(
-        signal,
-        text === said ? LOOK_MS : Math.min(LOOK_MS, Math.max(URGENT_MS, rest)),
-        this.clock,
-      );
+      const patience = text === said ? LOOK_MS : Math.min(LOOK_MS, Math.max(URGENT_MS, rest));
+      await this.wakeup.wait(signal, patience, this.clock);
+      await sleep(GATHER_MS * (0.5 + Math.random() / 2), signal, this.clock);
     }
   }
 }
