@@ -41,6 +41,7 @@ const prefix = z.string().transform((text, context): Prefix => {
 });
 const schema = z.looseObject({
   ready: z.boolean(),
+  addresses: z.array(z.looseObject({ address: address.optional() })).default([]),
   inUse: z.array(address).default([]),
   blocks: z.looseObject({ installed: z.record(z.string(), z.array(prefix)).default({}) }).optional(),
 });
@@ -48,6 +49,8 @@ const schema = z.looseObject({
 /** As much of a status as other nodes act on. */
 export interface HeardStatus {
   readonly ready: boolean;
+  /** The node's own. */
+  readonly addresses: readonly IpAddress[];
   readonly inUse: readonly IpAddress[];
   readonly installed: ReadonlyMap<string, readonly Prefix[]>;
 }
@@ -63,5 +66,6 @@ export function parsePublished(text: string): HeardStatus | undefined {
   const parsed = schema.safeParse(json);
   if (!parsed.success) return undefined;
   const { ready, inUse, blocks } = parsed.data;
-  return { ready, inUse, installed: new Map(Object.entries(blocks?.installed ?? {})) };
+  const addresses = parsed.data.addresses.flatMap(({ address: own }) => own ?? []);
+  return { ready, addresses, inUse, installed: new Map(Object.entries(blocks?.installed ?? {})) };
 }

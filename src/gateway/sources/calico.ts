@@ -8,26 +8,17 @@ import { hostPrefix } from '../../net/mod.ts';
 import type { Prefix } from '../../net/mod.ts';
 import { CORDON_MARK, DRAIN_MARK, isMarked } from '../facts.ts';
 import type { FactTable, NodeFacts } from '../facts.ts';
-import { Parts } from './source.ts';
-import type { Source } from './source.ts';
+import { Source } from './source.ts';
 
-export class CalicoSource implements Source {
+export class CalicoSource extends Source {
   private readonly store: Datastore;
-  private readonly parts = new Parts();
   private readonly blocks = new Ownership();
   private readonly pools = new ResourceStore();
   private readonly borrowed = new Map<Prefix, readonly Borrowed[]>();
 
   constructor(store: Datastore) {
+    super();
     this.store = store;
-  }
-
-  get inSync(): boolean {
-    return this.parts.inSync;
-  }
-
-  get stale(): string | undefined {
-    return this.parts.stale;
   }
 
   async run(facts: FactTable, signal: AbortSignal, changed: () => void): Promise<void> {
@@ -45,10 +36,10 @@ export class CalicoSource implements Source {
     };
     // not the whole of Calico's IPAM: there is a handle for every pod
     await Promise.all([
-      this.parts.follow(this.store, AFFINITIES, signal, toBlocks, changed),
-      this.parts.follow(this.store, BLOCKS, signal, toBlocks, changed),
-      this.parts.follow(this.store, kindPrefix('Node'), signal, toNodes, changed),
-      this.parts.follow(this.store, kindPrefix('IPPool'), signal, toPools, changed),
+      this.follow(this.store, AFFINITIES, signal, toBlocks, changed),
+      this.follow(this.store, BLOCKS, signal, toBlocks, changed),
+      this.follow(this.store, kindPrefix('Node'), signal, toNodes, changed),
+      this.follow(this.store, kindPrefix('IPPool'), signal, toPools, changed),
     ]);
   }
 

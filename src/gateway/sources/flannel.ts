@@ -5,41 +5,28 @@ import type { SubnetLease } from '../../ipam/mod.ts';
 import type { Prefix } from '../../net/mod.ts';
 import type { FactTable } from '../facts.ts';
 import { Claims } from './claims.ts';
-import { Parts } from './source.ts';
-import type { Source } from './source.ts';
+import { Source } from './source.ts';
 
-export class FlannelSource implements Source {
+export class FlannelSource extends Source {
   private readonly store: Datastore;
   private readonly etcdPrefix: string;
-  private readonly parts = new Parts();
   private readonly claims = new Claims();
   /** Whose each lease is, and how many a node has: it is forgotten with the last one. */
   private readonly owners = new Map<string, string>();
   private readonly counts = new Map<string, number>();
 
   constructor(store: Datastore, etcdPrefix: string) {
+    super();
     this.store = store;
     this.etcdPrefix = etcdPrefix;
   }
 
-  get inSync(): boolean {
-    return this.parts.inSync;
-  }
-
-  get stale(): string | undefined {
-    return this.parts.stale;
-  }
-
   async run(facts: FactTable, signal: AbortSignal, changed: () => void): Promise<void> {
-    const part = this.parts.add();
+    const part = this.part();
     for await (const update of followNetwork(this.store, signal, this.etcdPrefix)) {
       if (update.type === 'lease') this.take(facts, update.lease.key, update.lease);
       else if (update.type === 'leaseDeleted') this.take(facts, update.key, undefined);
-      else if (update.type === 'stale') part.stale = update.reason;
-      else if (update.type === 'inSync') {
-        part.inSync = true;
-        part.stale = undefined;
-      }
+      else if (update.type === 'stale' || update.type === 'inSync') part.heard(update);
       changed();
     }
   }

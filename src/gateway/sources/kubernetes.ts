@@ -7,8 +7,7 @@ import type { FactTable, NodeFacts } from '../facts.ts';
 import { followApi } from '../kubernetes/follow.ts';
 import type { ApiAccess } from '../kubernetes/access.ts';
 import { Claims } from './claims.ts';
-import { Parts } from './source.ts';
-import type { Source } from './source.ts';
+import { Source } from './source.ts';
 
 const texts = z.record(z.string(), z.string()).nullish();
 const schema = z.looseObject({
@@ -29,35 +28,23 @@ const schema = z.looseObject({
 });
 type ApiNode = z.output<typeof schema>;
 
-export class KubernetesSource implements Source {
+export class KubernetesSource extends Source {
   private readonly access: ApiAccess;
-  private readonly parts = new Parts();
   private readonly claims = new Claims();
 
   constructor(access: ApiAccess) {
+    super();
     this.access = access;
   }
 
-  get inSync(): boolean {
-    return this.parts.inSync;
-  }
-
-  get stale(): string | undefined {
-    return this.parts.stale;
-  }
-
   async run(facts: FactTable, signal: AbortSignal, changed: () => void): Promise<void> {
-    const part = this.parts.add();
+    const part = this.part();
     for await (const update of followApi(this.access, '/api/v1/nodes', signal)) {
       if (update.type === 'put') this.take(facts, update.name, update.object);
       else if (update.type === 'delete') {
         this.claims.set(facts, update.name, undefined, []);
         facts.node(update.name, undefined);
-      } else if (update.type === 'stale') part.stale = update.reason;
-      else {
-        part.inSync = true;
-        part.stale = undefined;
-      }
+      } else part.heard(update);
       changed();
     }
   }

@@ -2,53 +2,53 @@
 import type { Datastore, Update } from '../../datastore/mod.ts';
 import type { FactTable } from '../facts.ts';
 
-export interface Source {
-  /** Follows for ever; `changed` is called after each change. What is known stays known while the other side is away. */
-  run(facts: FactTable, signal: AbortSignal, changed: () => void): Promise<void>;
-  /** Whether a complete picture has been told at least once. */
-  readonly inSync: boolean;
-  /** Why the picture may be old; undefined when it is not. */
-  readonly stale: string | undefined;
+/** A part of the picture: a prefix of the datastore, or one kind of an API's objects. */
+class Part {
+  inSync = false;
+  stale: string | undefined = NOT_YET;
+
+  /** Takes a follower's word about the picture as a whole. */
+  heard(update: { readonly type: 'inSync' } | { readonly type: 'stale'; readonly reason: string }): void {
+    if (update.type === 'inSync') this.inSync = true;
+    this.stale = update.type === 'stale' ? update.reason : undefined;
+  }
 }
 
-interface Part {
-  inSync: boolean;
-  stale: string | undefined;
-}
-
-/** Several parts of one datastore, followed side by side: in sync when all are, stale when one is. */
-export class Parts {
+/** One or more parts that are followed side by side: in sync when all are, stale when one is. */
+export abstract class Source {
   private readonly parts: Part[] = [];
 
+  /** Follows for ever; `changed` is called after each change. What is known stays known while the other side is away. */
+  abstract run(facts: FactTable, signal: AbortSignal, changed: () => void): Promise<void>;
+
+  /** Whether a complete picture has been told at least once. */
   get inSync(): boolean {
     return this.parts.length > 0 && this.parts.every((part) => part.inSync);
   }
 
+  /** Why the picture may be old; undefined when it is not. */
   get stale(): string | undefined {
     return this.parts.length === 0 ? NOT_YET : this.parts.find((part) => part.stale !== undefined)?.stale;
   }
 
-  add(): Part {
-    const part: Part = { inSync: false, stale: NOT_YET };
+  protected part(): Part {
+    const part = new Part();
     this.parts.push(part);
     return part;
   }
 
   /** `take` gets every put and delete under `prefix`. */
-  async follow(
+  protected async follow(
     store: Datastore,
     prefix: string,
     signal: AbortSignal,
-    take: (update: Update) => void,
+    take: (update: Exclude<Update, { type: 'inSync' | 'stale' }>) => void,
     changed: () => void,
   ): Promise<void> {
-    const part = this.add();
+    const part = this.part();
     for await (const update of store.follow(prefix, signal)) {
-      if (update.type === 'stale') part.stale = update.reason;
-      else if (update.type === 'inSync') {
-        part.inSync = true;
-        part.stale = undefined;
-      } else take(update);
+      if (update.type === 'inSync' || update.type === 'stale') part.heard(update);
+      else take(update);
       changed();
     }
   }
