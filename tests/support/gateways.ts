@@ -14,6 +14,21 @@ interface Report {
   readonly drill: { ok: boolean; sent: number; lost: number; steps: { step: string; problems: string[] }[] };
 }
 
+/** Runs the scenario with its drill; nothing may be left of it. */
+async function runScenario(labs: TestLabs, scenario: string): Promise<Report> {
+  const name = labs.name(scenario.includes('dynamic') ? 'd' : 'g');
+  const { stdout } = await runCommand('lab', 'run', scenario, '--name', name, '--check', '--json');
+  const report = JSON.parse(stdout) as Report;
+  expect(report.problems).toEqual([]);
+  expect(report.drill.steps.flatMap(({ step, problems }) => problems.map((p) => `${step}: ${p}`))).toEqual([]);
+  expect(leftovers(name)).toEqual([]);
+  return report;
+}
+
+/** What `ip route` says at one of the nodes. */
+const routesAt = (report: Report, node: string): string[] =>
+  report.nodes.find(({ name }) => name === node)!.routes.map(({ line }) => line);
+
 const STEPS = [
   ...['add node7', 'remove node6', 'kill announcer1', 'restart gw1', 'start announcer1', 'restart gw2'],
   'restart announcer2',
@@ -41,19 +56,14 @@ export function announcerSuite(wanted: (typeof announcerVariants)[number][0]): v
     test.skipIf(!have(`lab ${scenario}`, 'ip', ...programs))(
       'two racks reach each other without a tunnel, and nothing the drill does costs a packet',
       async () => {
-        const name = labs.name('g');
-        const { stdout } = await runCommand('lab', 'run', scenario, '--name', name, '--check', '--json');
-        const report = JSON.parse(stdout) as Report;
-        expect(report.problems).toEqual([]);
-        expect(report.drill.steps.flatMap(({ step, problems }) => problems.map((p) => `${step}: ${p}`))).toEqual([]);
+        const report = await runScenario(labs, scenario);
         expect(report.ok).toBe(true);
         const [gw1] = report.nodes;
-        const pods = gw1!.routes.map(({ line }) => line).filter((line) => line.startsWith('10.244.'));
+        const pods = routesAt(report, 'gw1').filter((line) => line.startsWith('10.244.'));
         expect(pods).toEqual(gatewayRoutes(mark));
         expect(gw1!.table?.command).toBe(command);
         for (const n of [1, 2, 3, 4, 5, 6]) expect(gw1!.table?.text).toContain(`10.244.${n}.0/24`);
-        const node1 = report.nodes.find((node) => node.name === 'node1')!.routes.map(({ line }) => line);
-        expect(node1).toEqual([
+        expect(routesAt(report, 'node1')).toEqual([
           'default via 192.168.1.1 dev eth0 proto static',
           '10.244.1.0/24 dev cni0 proto kernel scope link src 10.244.1.1',
           '10.244.2.0/24 via 192.168.1.12 dev eth0 proto 71',
@@ -64,7 +74,6 @@ export function announcerSuite(wanted: (typeof announcerVariants)[number][0]): v
         expect(report.drill.steps.map(({ step }) => step)).toEqual(STEPS);
         expect(report.drill.lost).toBe(0);
         expect(report.drill.sent).toBeGreaterThan(500);
-        expect(leftovers(name)).toEqual([]);
       },
       PATIENCE_MS,
     );
@@ -87,16 +96,9 @@ export function neighborSuite(wanted: (typeof neighborVariants)[number][0]): voi
     test.skipIf(!have(`lab ${scenario}`, 'ip', ...programs))(
       'every node peers with its own gateway, externally in one rack and internally in the other',
       async () => {
-        const name = labs.name('d');
-        const { stdout } = await runCommand('lab', 'run', scenario, '--name', name, '--check', '--json');
-        const report = JSON.parse(stdout) as Report;
-        expect(report.problems).toEqual([]);
-        expect(report.drill.steps.flatMap(({ step, problems }) => problems.map((p) => `${step}: ${p}`))).toEqual([]);
+        const report = await runScenario(labs, scenario);
         const linesOf = (node: string) =>
-          report.nodes
-            .find((candidate) => candidate.name === node)!
-            .routes.map(({ line }) => line)
-            .filter((line) => line.startsWith('10.233.') && !line.includes(' dev cali'));
+          routesAt(report, node).filter((line) => line.startsWith('10.233.') && !line.includes(' dev cali'));
         expect(linesOf('gw1')).toEqual([
           ...[1, 2, 3].map((n) => `10.233.${n}.0/26 via 192.168.1.1${n} dev eth0 ${mark}`),
           ...[4, 5, 6].map((n) => `10.233.${n}.0/26 via 172.31.0.2 dev eth1 ${mark}`),
@@ -111,7 +113,6 @@ export function neighborSuite(wanted: (typeof neighborVariants)[number][0]): voi
         ]);
         expect(report.reachability).toMatchObject({ passed: 132, total: 132 });
         if (!scenario.endsWith('neighbors')) expect(report.drill.lost).toBe(0);
-        expect(leftovers(name)).toEqual([]);
       },
       PATIENCE_MS,
     );
