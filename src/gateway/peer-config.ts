@@ -1,6 +1,6 @@
 /** The other side: what to write on a gateway so that it accepts an announcer. Made from the announcer's configuration. */
 import type { NeighborConfig } from '../bgp/mod.ts';
-import { familyOf, parseAddress, prefixLength } from '../net/mod.ts';
+import { addressBits, familyOf, prefixLength } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
 import type { GatewayConfig } from './config.ts';
 
@@ -35,19 +35,18 @@ export function peerConfig(
 }
 
 const SECRET = 'PUT-THE-PASSWORD-HERE';
-const isIpv6 = (p: string): boolean => familyOf((parseAddress(p.split('/')[0]!) ?? p) as Prefix) === 6;
-const longest = (p: Prefix): number => (isIpv6(p) ? 128 : 32);
+const isIpv6 = (p: Prefix): boolean => familyOf(p) === 6;
+const longest = (p: Prefix): number => addressBits(familyOf(p));
+/** IPv4 (false) and IPv6 (true), as far as anything of them is announced. */
+const familiesOf = ({ within }: Sides): boolean[] => [false, true].filter((v6) => within.some((p) => isIpv6(p) === v6));
+/** A list's line: the prefix and all inside; a host's prefix has nothing inside. */
+const permit = (p: Prefix): string => `permit ${p}${prefixLength(p) < longest(p) ? ` le ${longest(p)}` : ''}`;
 const external = (s: Sides): boolean => s.announcerAs !== s.gatewayAs;
 
 function frr(s: Sides): string[] {
-  const families = [false, true].filter((v6) => s.within.some((p) => isIpv6(p) === v6));
+  const families = familiesOf(s);
   const lines = families.flatMap((v6) =>
-    s.within
-      .filter((p) => isIpv6(p) === v6)
-      .map((p) => {
-        const range = prefixLength(p) < longest(p) ? ` le ${longest(p)}` : '';
-        return `${v6 ? 'ipv6' : 'ip'} prefix-list GODWIT permit ${p}${range}`;
-      }),
+    s.within.filter((p) => isIpv6(p) === v6).map((p) => `${v6 ? 'ipv6' : 'ip'} prefix-list GODWIT ${permit(p)}`),
   );
   for (const v6 of families) {
     lines.push(`route-map GODWIT-IN permit ${v6 ? 20 : 10}`, ` match ${v6 ? 'ipv6' : 'ip'} address prefix-list GODWIT`);
@@ -87,15 +86,12 @@ function bird(s: Sides): string[] {
   ];
 }
 
-/** A list's line: the prefix and all inside; a host's prefix has nothing inside. */
-const permit = (p: Prefix): string => `permit ${p}${prefixLength(p) < longest(p) ? ` le ${longest(p)}` : ''}`;
-
 /**
  * IOS and EOS differ in little: IPv6 prefix lists, which EOS has a mode for, and how passwords are written. IOS: IP Routing
  * BGP Command Reference, "neighbor" commands; EOS: User Manual, "Border Gateway Protocol" and "ACLs and Route Maps".
  */
 function cisco(s: Sides, eos: boolean): string[] {
-  const families = [false, true].filter((v6) => s.within.some((p) => isIpv6(p) === v6));
+  const families = familiesOf(s);
   const lines: string[] = [];
   for (const v6 of families) {
     const rules = s.within.filter((p) => isIpv6(p) === v6).map((p, i) => `seq ${5 * (i + 1)} ${permit(p)}`);
@@ -123,7 +119,7 @@ function cisco(s: Sides, eos: boolean): string[] {
 function junos(s: Sides): string[] {
   const policy = 'policy-options policy-statement godwit-in term pools';
   const group = 'set protocols bgp group godwit';
-  const families = [false, true].filter((v6) => s.within.some((p) => isIpv6(p) === v6));
+  const families = familiesOf(s);
   return [
     `set routing-options autonomous-system ${s.gatewayAs}`,
     ...s.within.map((p) => `set ${policy} from route-filter ${p} orlonger`),
