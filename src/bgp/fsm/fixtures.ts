@@ -31,6 +31,7 @@ export function agreement(overrides: Partial<Negotiated> = {}): Negotiated {
     },
     routeRefresh: true,
     enhancedRouteRefresh: false,
+    receivesExtended: false,
     gracefulRestart: undefined,
     gracefulNotification: false,
     ...overrides,

@@ -29,7 +29,7 @@ export type FrameStatus = (typeof FrameStatus)[keyof typeof FrameStatus];
  * `detach` when the chunk's memory is not its own.
  */
 export class Framer {
-  /** MAX_EXTENDED_MESSAGE_LENGTH once OPENs have been exchanged with RFC 8654. */
+  /** MAX_EXTENDED_MESSAGE_LENGTH where our OPEN offered RFC 8654. */
   maxLength: number = MAX_MESSAGE_LENGTH;
   bytes = nothing;
   start = 0;
@@ -117,7 +117,8 @@ export class Framer {
     const length = (bytes[at + 16]! << 8) | bytes[at + 17]!;
     const type = bytes[at + 18]!;
     const lengthOctets = [length >> 8, length & 0xff];
-    if (length < HEADER_LENGTH || length > this.maxLength) {
+    const max = type === MessageType.Open ? MAX_MESSAGE_LENGTH : this.maxLength; // RFC 8654 §6
+    if (length < HEADER_LENGTH || length > max) {
       return this.fail(HeaderError.BadLength, lengthOctets, `message length ${length}`);
     }
     const min = MIN_LENGTH[type];

@@ -65,6 +65,8 @@ export interface Negotiated {
   readonly enhancedRouteRefresh: boolean;
   /** The peer's graceful restart capability, when both sides sent one. */
   readonly gracefulRestart: Of<'graceful-restart'> | undefined;
+  /** We offered RFC 8654, so the peer may send messages of up to 65535 octets, whether it offered the same or not (§4, §6). */
+  readonly receivesExtended: boolean;
   /** Both sides set the N bit, RFC 8538. */
   readonly gracefulNotification: boolean;
 }
@@ -93,6 +95,7 @@ export function negotiate(sent: OpenMessage, received: OpenMessage): Negotiated 
     routeRefresh: both('route-refresh'),
     enhancedRouteRefresh: both('enhanced-route-refresh'),
     gracefulRestart: ours && theirs,
+    receivesExtended: last(sent, 'extended-message') !== undefined,
     gracefulNotification: ours?.notification === true && theirs?.notification === true,
   };
 }
