@@ -39,9 +39,7 @@ neighbors: [{ address: 127.0.0.2, as: 65001, passive: true, import: accept, expo
     await until('routes arrive', () => received(it.speaker, '127.0.0.2').total === 10);
     await until('the network is announced', () => peer.count(MessageType.Update) >= 2);
     expect(it.speaker.rib.stats().prefixes[4]).toBe(11);
-    it.speaker.peers.get(ip('127.0.0.2'))!.shutdown = 'out for lunch';
-    const { ceaseNotification } = await import('../../src/bgp/wire/mod.ts');
-    it.speaker.peers.get(ip('127.0.0.2'))!.stop(ceaseNotification(2, 'out for lunch'));
+    it.speaker.peers.get(ip('127.0.0.2'))!.shutDown('out for lunch');
     await until('the NOTIFICATION arrives', () => peer.notification !== undefined);
     expect(peer.notification).toMatchObject({ code: 6, subcode: 2 });
     expect(shutdownText(peer.notification!)).toBe('out for lunch');

@@ -12,7 +12,6 @@ import type { ConfigDiff } from '../config/mod.ts';
 import type { RouteQuery } from '../rib/mod.ts';
 import { networkAttributes } from '../speaker/mod.ts';
 import type { Peer, Speaker } from '../speaker/mod.ts';
-import { CeaseSubcode, ceaseNotification } from '../wire/mod.ts';
 import { attributesJson, neighborStatus, peerName, routeJson, summaryOf } from './views.ts';
 import { metricsText } from './metrics.ts';
 
@@ -140,15 +139,11 @@ class Control {
       case '/clear':
         return this.clear(this.peer(text(body, 'neighbor')), text(body, 'soft'));
       case '/shutdown': {
-        const peer = this.peer(text(body, 'neighbor'));
-        peer.shutdown = text(body, 'reason');
-        peer.stop(ceaseNotification(CeaseSubcode.AdministrativeShutdown, peer.shutdown));
+        this.peer(text(body, 'neighbor')).shutDown(text(body, 'reason'));
         return {};
       }
       case '/start': {
-        const peer = this.peer(text(body, 'neighbor'));
-        peer.shutdown = undefined;
-        peer.start();
+        this.peer(text(body, 'neighbor')).allow();
         return {};
       }
       case '/reload':

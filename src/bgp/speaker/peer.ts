@@ -154,6 +154,19 @@ export class Peer {
     if (seconds !== undefined) this.timers.after('limit', seconds * 1000, () => this.start());
   }
 
+  /** An operator takes it down, with a text for the peer (RFC 9003), until `allow`. */
+  shutDown(text: string): void {
+    this.shutdown = text;
+    this.stop(ceaseNotification(CeaseSubcode.AdministrativeShutdown, text));
+    // also when there was nothing to end: nobody waits for it any more
+    this.context.ended(this);
+  }
+
+  allow(): void {
+    this.shutdown = undefined;
+    this.start();
+  }
+
   /** Cease / Administrative Reset, then again from the start. */
   reset(text = ''): void {
     this.stop(ceaseNotification(CeaseSubcode.AdministrativeReset, text));
@@ -260,7 +273,6 @@ export class Peer {
     const connection = this.connections.get(id)!;
     this.counts.established++;
     this.context.establishing(this, negotiated, connection.socket.local);
-    if (negotiated.context.extendedMessages) connection.framer.maxLength = MAX_EXTENDED_MESSAGE_LENGTH;
     const stale = this.session?.stale;
     this.session = new Established(this, id, connection, negotiated, stale);
     this.session.begin();
@@ -395,8 +407,10 @@ export class Peer {
       return;
     }
     const negotiated = negotiate(sent, decoded.value);
+    const connection = this.connections.get(id);
     // now it is known whether the neighbour is external
-    this.connections.get(id)?.socket.setTimeToLive(...timeToLive(this.config, negotiated.peerAsn));
+    connection?.socket.setTimeToLive(...timeToLive(this.config, negotiated.peerAsn));
+    if (connection && negotiated.receivesExtended) connection.framer.maxLength = MAX_EXTENDED_MESSAGE_LENGTH;
     this.notify(id, { type: 'BgpOpen', negotiated });
   }
 

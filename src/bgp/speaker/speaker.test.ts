@@ -251,13 +251,11 @@ describe('neighbours of a range', () => {
     const two = world.speaker(b, 65002, neighbor(a, 65001, 'timers: { idleHold: 1, idleHoldMax: 1 }'));
     await world.pass(2000);
     const peer = one.peers.get(ip(b))!;
-    peer.shutdown = 'upgrade';
-    peer.stop(ceaseNotification(CeaseSubcode.AdministrativeShutdown, 'upgrade'));
+    peer.shutDown('upgrade');
     await world.pass(10_000, 250);
     expect(world.times(a, 'up').length).toBe(1);
     two.vanish();
-    peer.shutdown = undefined;
-    peer.start();
+    peer.allow();
     await world.pass(100);
     expect(one.peers.size).toBe(0);
   });

@@ -210,6 +210,8 @@ export class Speaker {
     for (const neighbor of config.neighbors) this.applyNeighbor(neighbor, diff);
     this.applyRanges(diff);
     this.applyNetworks(config, diff);
+    // one that was waited for may be no neighbour any more
+    this.deferral.check(this.peers);
     this.scheduler.workReady();
     return diff;
   }
