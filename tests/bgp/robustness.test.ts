@@ -240,7 +240,9 @@ describe('under load', () => {
     await until('all is read', () => it.events.some((e) => e.type === 'end-of-rib' && e.neighbor === '127.0.0.2'));
     clearInterval(beat);
     expect(alive(quiet)).toBe(true);
-    expect(quiet.count(MessageType.Keepalive)).toBeGreaterThanOrEqual(6);
+    // whatever was said, UPDATE or KEEPALIVE: neither side's hold timer had a reason to expire
+    expect(quiet.longestSilence).toBeLessThan(3000);
+    expect(it.events.filter((e) => e.type === 'down')).toEqual([]);
     expect(received(it.speaker, '127.0.0.2').total).toBe(1);
     expect(round).toBeGreaterThan(1);
   }, 60_000);

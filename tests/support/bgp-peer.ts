@@ -87,6 +87,8 @@ export class RawPeer implements Disposable {
   private readonly framer = new Framer();
   private readonly socket: Bun.Socket;
   private backlog: Uint8Array[] = [];
+  private heardAt = performance.now();
+  private silence = 0;
 
   private constructor(socket: Bun.Socket) {
     this.socket = socket;
@@ -138,7 +140,14 @@ export class RawPeer implements Disposable {
     while (this.framer.next() === FrameStatus.Message) {
       const { type, start, end } = this.framer;
       this.messages.push({ type, bytes: this.framer.bytes.slice(start, end) });
+      this.silence = this.longestSilence;
+      this.heardAt = performance.now();
     }
+  }
+
+  /** The longest time without a whole message of any kind so far, as a hold timer sees it; milliseconds. */
+  get longestSilence(): number {
+    return Math.max(this.silence, performance.now() - this.heardAt);
   }
 
   send(bytes: Uint8Array): void {
