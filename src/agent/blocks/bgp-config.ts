@@ -37,6 +37,8 @@ export interface SpeakerPlan {
   readonly sessions: ReadonlyMap<IpAddress, BgpSession>;
   /** What cannot be done as it is asked for. */
   readonly problems: readonly string[];
+  /** Whether policies know this node's blocks: only then is another block another plan. */
+  readonly guarding: boolean;
 }
 
 export function speakerPlan(inputs: BgpConfigInputs): SpeakerPlan {
@@ -67,6 +69,7 @@ export function speakerPlan(inputs: BgpConfigInputs): SpeakerPlan {
   return {
     sessions,
     problems,
+    guarding: policies.guarding,
     config: {
       ...{ routerId, asn: node.as, clusterId: clusterIdOf(node) ?? routerId },
       listen: addresses.map((address) => ({ address, port: node.listenPort })),
@@ -130,15 +133,18 @@ class PolicyWriter {
     { name: 'reject', terms: [], default: 'reject' },
   ];
   readonly lists: PrefixList[] = [];
+  /** Whether a policy asked for the terms about this node's blocks. */
+  guarding = false;
   private readonly ending: readonly PolicyTerm[];
-  private readonly own: readonly PolicyTerm[];
+  private readonly blocks: readonly Prefix[];
+  private own: readonly PolicyTerm[] | undefined;
   private readonly reflects: boolean;
   private readonly marks: readonly PolicyTerm[];
   private readonly problems: string[];
 
   constructor(node: NodeBgp, blocks: readonly Prefix[], problems: string[]) {
     this.problems = problems;
-    this.own = this.ownBlocks(blocks);
+    this.blocks = blocks;
     this.reflects = clusterIdOf(node) !== undefined;
     const kept = node.pools.filter((pool) => !pool.export).map(({ cidr }) => cidr);
     const told = node.pools.filter((pool) => pool.export).map(({ cidr }) => cidr);
@@ -158,12 +164,12 @@ class PolicyWriter {
   }
 
   importOf(session: BgpSession, external: boolean): string {
-    const guarded = (external || session.toGateway) && this.own.length > 0;
-    if (session.importRules.length === 0 && !guarded && !session.toGateway) return 'accept';
+    const guarded = external || session.toGateway ? this.ownBlocks() : [];
+    if (session.importRules.length === 0 && guarded.length === 0 && !session.toGateway) return 'accept';
     const name = this.name('import', session, external);
     if (this.has(name)) return name;
     const { terms, lists, problems } = ruleTerms(name, session.importRules, session.family, external);
-    const all = [...(guarded ? this.own : []), ...terms, ...(session.toGateway ? this.ending : [])];
+    const all = [...guarded, ...terms, ...(session.toGateway ? this.ending : [])];
     this.add({ name, terms: all, default: session.toGateway ? 'reject' : 'accept' }, lists, problems);
     return name;
   }
@@ -186,8 +192,13 @@ class PolicyWriter {
    * A gateway that gives back what this node or an announcer told it, or makes something of it: nothing of the blocks
    * themselves, and no part of them but single addresses, which other nodes may have borrowed.
    */
-  private ownBlocks(blocks: readonly Prefix[]): PolicyTerm[] {
-    const rules = blocks.flatMap((prefix) => {
+  private ownBlocks(): readonly PolicyTerm[] {
+    this.guarding = true;
+    return (this.own ??= this.guard());
+  }
+
+  private guard(): PolicyTerm[] {
+    const rules = this.blocks.flatMap((prefix) => {
       const [length, bits] = [prefixLength(prefix), addressBits(familyOf(prefix))];
       return length < bits ? [{ prefix, permit: true, ge: length, le: bits - 1 }] : [];
     });

@@ -113,7 +113,7 @@ export class NodeBgpRunner {
   announce(): void {
     const blocks = this.knowledge.blocks();
     this.speaker.setAnnouncements(this.announcements(blocks));
-    if (this.plan && !Bun.deepEquals(blocks, this.guarded)) this.changed();
+    if (this.plan?.guarding && !Bun.deepEquals(blocks, this.guarded)) this.changed();
   }
 
   /** Own blocks, addresses here that are of others' blocks, ranges of services. */

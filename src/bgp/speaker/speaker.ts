@@ -179,13 +179,13 @@ export class Speaker {
 
   announce(route: LocalRoute): void {
     this.rib.announce(route);
-    this.scheduler.input();
+    this.scheduler.workReady();
   }
 
   /** False when the prefix was not announced. */
   withdraw(prefix: Prefix): boolean {
     const found = this.rib.withdraw(prefix);
-    this.scheduler.input();
+    this.scheduler.workReady();
     return found;
   }
 
