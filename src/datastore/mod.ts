@@ -2,3 +2,4 @@
 export * from './datastore.ts';
 export { openDatastore } from './open.ts';
 export type { DatastoreOptions } from './open.ts';
+export { parseRecord } from './record.ts';

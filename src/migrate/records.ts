@@ -4,8 +4,9 @@
  * step one that can be taken back.
  */
 import { z } from 'zod';
-import { err, messageOf, ok } from '../base/mod.ts';
+import { ok } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
+import { parseRecord } from '../datastore/mod.ts';
 
 /** Leases (Flannel) or blocks (Calico). */
 export const stages = ['subnets', 'blocks'] as const;
@@ -46,23 +47,12 @@ const reportSchema = z.object({
   pods: z.object({ subnets: count, blocks: count }),
 });
 
-function parse<T>(schema: z.ZodType<T>, text: string): Result<T, string> {
-  try {
-    const parsed = schema.safeParse(JSON.parse(text));
-    if (parsed.success) return ok(parsed.data);
-    const issue = parsed.error.issues[0];
-    return err(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'invalid'}`);
-  } catch (error) {
-    return err(messageOf(error));
-  }
-}
-
 export function parseStages(text: string): Result<Stages, string> {
-  const parsed = parse(stagesSchema, text);
+  const parsed = parseRecord(stagesSchema, text);
   return parsed.ok ? ok(new Map(Object.entries(parsed.value))) : parsed;
 }
 export const encodeStages = (of: Stages): string =>
   JSON.stringify(Object.fromEntries([...of].sort(([a], [b]) => (a < b ? -1 : 1))));
 
-export const parseMigrationReport = (text: string): Result<MigrationReport, string> => parse(reportSchema, text);
+export const parseMigrationReport = (text: string): Result<MigrationReport, string> => parseRecord(reportSchema, text);
 export const encodeMigrationReport = (report: MigrationReport): string => JSON.stringify(report);

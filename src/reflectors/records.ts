@@ -3,9 +3,10 @@
  * not told, so the last good one stays in force.
  */
 import { z } from 'zod';
-import { err, messageOf, ok } from '../base/mod.ts';
+import { ok } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
 import type { ReflectorPlan, TopologyReport } from '../calc/mod.ts';
+import { parseRecord } from '../datastore/mod.ts';
 
 export const PLAN_KEY = '/godwit/v1/reflectors/plan';
 /** Held under a lease by the node that makes the next plan. */
@@ -30,22 +31,11 @@ const report = z.object({
   ready: z.boolean(),
 });
 
-function parse<T>(schema: z.ZodType<T>, text: string): Result<T, string> {
-  try {
-    const parsed = schema.safeParse(JSON.parse(text));
-    if (parsed.success) return ok(parsed.data);
-    const issue = parsed.error.issues[0];
-    return err(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'invalid'}`);
-  } catch (error) {
-    return err(messageOf(error));
-  }
-}
-
 export function parsePlan(text: string): Result<ReflectorPlan, string> {
-  const parsed = parse(plan, text);
+  const parsed = parseRecord(plan, text);
   return parsed.ok ? ok({ ...parsed.value, keep: parsed.value.keep }) : parsed;
 }
-export const parseReport = (text: string): Result<TopologyReport, string> => parse(report, text);
+export const parseReport = (text: string): Result<TopologyReport, string> => parseRecord(report, text);
 
 export const encodePlan = (value: ReflectorPlan): string => JSON.stringify(value);
 export const encodeReport = (value: TopologyReport): string => JSON.stringify(value);
