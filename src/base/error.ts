@@ -16,7 +16,8 @@ export class GodwitError extends Error {
 }
 
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  // Bun's fetch ends what the kernel said with a guess that fits no socket of ours
+  return error instanceof Error ? error.message.replace(/: Was there a typo in the url or port\?$/, '') : String(error);
 }
 
 /** Escapes what a peer, a user or a file gave before it is shown: control characters never reach a terminal or a log. */

@@ -1,7 +1,8 @@
 /** The options by which a command finds the datastore, and the datastore itself for as long as the command needs it. */
+import { readFileSync } from 'node:fs';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { GodwitError } from '../base/mod.ts';
+import { GodwitError, messageOf } from '../base/mod.ts';
 import { DatastoreError, openDatastore } from '../datastore/mod.ts';
 import type { Datastore, Maintenance } from '../datastore/mod.ts';
 
@@ -10,6 +11,8 @@ export interface DatastoreCommandOptions {
   readonly datastoreCa?: string;
   readonly datastoreCert?: string;
   readonly datastoreKey?: string;
+  readonly datastoreUser?: string;
+  readonly datastorePasswordFile?: string;
   /** Earlier names of the three. */
   readonly caFile?: string;
   readonly certFile?: string;
@@ -36,6 +39,12 @@ export function withDatastore(command: Command): Command {
       env['GODWIT_DATASTORE_CERT'] ?? env['GODWIT_CERT_FILE'],
     )
     .option('--datastore-key <file>', 'its key, PEM, mode 0600', env['GODWIT_DATASTORE_KEY'] ?? env['GODWIT_KEY_FILE'])
+    .option('--datastore-user <name>', 'user, where the datastore asks for one', env['GODWIT_DATASTORE_USER'])
+    .option(
+      '--datastore-password-file <file>',
+      'the user’s password, alone in a file',
+      env['GODWIT_DATASTORE_PASSWORD_FILE'],
+    )
     .addOption(earlier('--ca-file <file>'))
     .addOption(earlier('--cert-file <file>'))
     .addOption(earlier('--key-file <file>'));
@@ -45,17 +54,28 @@ export async function useDatastore<T>(
   options: DatastoreCommandOptions,
   use: (store: Datastore & Maintenance) => Promise<T>,
 ): Promise<T> {
-  const files = {
+  const access = {
     caFile: options.caFile ?? options.datastoreCa,
     certFile: options.certFile ?? options.datastoreCert,
     keyFile: options.keyFile ?? options.datastoreKey,
+    username: options.datastoreUser,
+    password: passwordOf(options),
   };
   try {
-    await using store = await openDatastore(options.datastore, files);
+    await using store = await openDatastore(options.datastore, access);
     return await use(store);
   } catch (error) {
     if (!(error instanceof DatastoreError)) throw error;
     const hint = error.kind === 'unavailable' ? 'Another datastore is given with --datastore or GODWIT_DATASTORE.' : '';
     throw new GodwitError(error.kind, error.message, { hint, cause: error });
+  }
+}
+
+function passwordOf({ datastorePasswordFile: file }: DatastoreCommandOptions): string | undefined {
+  if (file === undefined) return undefined;
+  try {
+    return readFileSync(file, 'utf8').trimEnd();
+  } catch (error) {
+    throw new GodwitError('input', `the password of the datastore’s user cannot be read: ${messageOf(error)}`);
   }
 }

@@ -1,7 +1,7 @@
 /** The commands. Each group lives in a file of its own and is loaded only when it is called. */
 import { Command } from 'commander';
 import manifest from '../../package.json' with { type: 'json' };
-import { tellError } from './output.ts';
+import { print, tellError } from './output.ts';
 
 interface Group {
   readonly description: string;
@@ -54,6 +54,10 @@ export async function run(args: readonly string[]): Promise<void> {
     .showHelpAfterError('(add --help for what is possible)')
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, 'godwit:')) })
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : USAGE));
+  program
+    .command('version')
+    .description('Print the version.')
+    .action(() => print(manifest.version));
   for (const [name, group] of Object.entries(groups)) {
     const command = program.command(name).description(group.description);
     if (args.includes(name)) (await group.load()).register(command);

@@ -26,7 +26,7 @@ import type { AnyResource, Json, JsonObject, Kind, ResourceError } from '../mode
 import { prefixCovers } from '../net/mod.ts';
 import { useDatastore, withDatastore } from './datastore.ts';
 import type { DatastoreCommandOptions } from './datastore.ts';
-import { print } from './output.ts';
+import { print, say } from './output.ts';
 import { alongWith, checkAgainstStore, overlaps } from './resources/checks.ts';
 import { readGiven } from './resources/input.ts';
 import type { GivenObject } from './resources/input.ts';
@@ -99,15 +99,35 @@ export function register(command: Command): void {
 const formatOf = (options: Options, otherwise: ResourceFormat): ResourceFormat =>
   options.output === 'ps' ? 'table' : (options.output ?? otherwise);
 
+/** `get pool one two`, and `get pool/one bgppeer/tor` as kubectl has it and `-o name` prints it. */
+function namedIds(words: readonly string[], options: Options): Id[] {
+  const id = (kind: Kind, name: string): Id => ({
+    ...{ kind, name, namespace: kinds[kind].namespaced ? options.namespace : undefined },
+  });
+  const [first = '', ...names] = words;
+  if (!first.includes('/')) {
+    const kind = kindOf(first);
+    return names.map((name) => id(kind, name));
+  }
+  return words.map((word) => {
+    const [kind, name, ...rest] = word.split('/');
+    if (!kind || !name || rest.length > 0)
+      throw new GodwitError('input', `${printable(word)} is not KIND/NAME, as the others before it`);
+    return id(kindOf(kind), name);
+  });
+}
+
 function kindOf(text: string): Kind {
   const kind = kindByName(text);
   if (kind) return kind;
   throw new GodwitError('input', `${printable(text)} is no kind of resource`, { hint: kindList });
 }
 
-async function givenFiles(options: Options): Promise<GivenObject[]> {
-  if (!options.filename || options.filename.length === 0)
-    throw new GodwitError('input', 'nothing to work on', { hint: 'Name files with -f, or - for standard input.' });
+async function givenFiles(
+  options: Options,
+  hint = 'Name files with -f, or - for standard input.',
+): Promise<GivenObject[]> {
+  if (!options.filename) throw new GodwitError('input', 'nothing to work on', { hint });
   return readGiven(options.filename);
 }
 
@@ -135,9 +155,7 @@ async function validate(options: Options): Promise<void> {
 function tellIgnored(resources: readonly AnyResource[]): void {
   for (const { kind, name, ignored } of resources) {
     if (ignored.length > 0)
-      console.error(
-        `${kind} ${name}: kept, and without meaning here: ${ignored.map((path) => printable(path)).join(', ')}`,
-      );
+      say(`${kind} ${name}: kept, and without meaning here: ${ignored.map((path) => printable(path)).join(', ')}`);
   }
 }
 
@@ -196,13 +214,13 @@ async function exists(
 
 async function get(kindName: string | undefined, names: readonly string[], options: Options): Promise<void> {
   const failures: string[] = [];
+  const wanted = await wantedIds(kindName, names, options, 'Name a kind (godwit get pools), or files with -f.');
+  const kind = wanted.length === 0 && kindName !== undefined ? kindOf(kindName) : undefined;
   await useDatastore(options, async (store) => {
     const client = new ResourceClient(store);
-    const wanted = await wantedIds(kindName, names, options);
     const found: AnyResource[] = [];
     let revision: number | undefined;
-    if (kindName !== undefined && names.length === 0) {
-      const kind = kindOf(kindName);
+    if (kind !== undefined) {
       const list = await client.list(
         kind,
         kinds[kind].namespaced && !options.allNamespaces ? options.namespace : undefined,
@@ -221,14 +239,20 @@ async function get(kindName: string | undefined, names: readonly string[], optio
     const listing = {
       resources: found,
       single,
-      ...(kindName !== undefined && { kind: kindOf(kindName) }),
+      ...(kind !== undefined && { kind }),
       ...(revision !== undefined && { revision }),
     };
     const format = formatOf(options, 'table');
-    if (found.length > 0 || format === 'yaml' || format === 'json') await print(render(format, listing));
+    const document = format === 'yaml' || format === 'json';
+    if (found.length > 0 || (kind !== undefined && document)) await print(render(format, listing));
+    else if (kind !== undefined && !document && failures.length === 0)
+      say(`there is no ${kind}${whereOf(kind, options)}`);
   });
   if (failures.length > 0) throw new GodwitError('read', failures.join('\n'));
 }
+
+const whereOf = (kind: Kind, { namespace, allNamespaces }: Options): string =>
+  kinds[kind].namespaced && allNamespaces !== true ? ` in namespace ${namespace} (-A: in all)` : '';
 
 interface Id {
   readonly kind: Kind;
@@ -237,23 +261,28 @@ interface Id {
   readonly version?: string | undefined;
 }
 
-async function wantedIds(kindName: string | undefined, names: readonly string[], options: Options): Promise<Id[]> {
+async function wantedIds(
+  kindName: string | undefined,
+  names: readonly string[],
+  options: Options,
+  hint?: string,
+): Promise<Id[]> {
   if (kindName !== undefined) {
-    const kind = kindOf(kindName);
-    return names.map((name) => ({ kind, name, namespace: kinds[kind].namespaced ? options.namespace : undefined }));
+    if (options.filename) throw new GodwitError('input', 'either names or files (-f), not both');
+    return namedIds([kindName, ...names], options);
   }
-  return allRight(await givenFiles(options)).map((resource) => {
+  return allRight(await givenFiles(options, hint)).map((resource) => {
     const { kind, name, namespace } = resource;
     return { kind, name, namespace, version: versionOf(resource) };
   });
 }
 
 async function remove(kindName: string | undefined, names: readonly string[], options: Options): Promise<void> {
-  if (kindName !== undefined && names.length === 0)
-    throw new GodwitError('input', `which ${kindName}? Name at least one.`);
+  const wanted = await wantedIds(kindName, names, options, 'Name a kind and names, or files with -f.');
+  if (wanted.length === 0) throw new GodwitError('input', `which ${printable(kindName ?? '')}? Name at least one.`);
   const failures: string[] = [];
   await useDatastore(options, async (store) => {
-    for (const id of await wantedIds(kindName, names, options)) {
+    for (const id of wanted) {
       const failure = await removeOne(store, id, options);
       if (failure === undefined)
         await print(`${id.kind} ${id.name} deleted${options.dryRun ? ' (dry run, nothing was written)' : ''}`);

@@ -1,7 +1,11 @@
 // `godwit store` as a user types it.
 import { expect, test } from 'bun:test';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startGodwitStore } from '../support/datastores.ts';
+import { startEtcd, startGodwitStore } from '../support/datastores.ts';
+import { run } from '../support/netns.ts';
+import { have } from '../support/peers.ts';
 
 async function godwit(...args: string[]): Promise<{ status: number; out: string; error: string }> {
   const main = join(import.meta.dir, '../../src/main.ts');
@@ -29,4 +33,25 @@ test('what cannot work is said, with status 1 or 2', async () => {
   const https = await godwit('serve', '--listen', 'https://127.0.0.1:0', '--data', '/nonexistent/x');
   expect(https.error).toContain('https needs a certificate');
   expect((await godwit('compact', 'yesterday')).status).toBe(2);
+});
+
+test.skipIf(!have('a datastore that asks who one is', 'etcd', 'etcdctl'))('a user and a password', async () => {
+  await using etcd = await startEtcd();
+  const ctl = (...args: string[]) => run('env', 'ETCDCTL_API=3', 'etcdctl', '--endpoints', etcd.endpoint, ...args);
+  ctl('user', 'add', 'root:secret');
+  ctl('user', 'grant-role', 'root', 'root');
+  ctl('auth', 'enable');
+  const directory = mkdtempSync(join(tmpdir(), 'godwit-cli-'));
+  try {
+    const file = join(directory, 'password');
+    const at = ['--datastore', etcd.url, '--datastore-user', 'root', '--datastore-password-file', file];
+    expect((await godwit('compact', '2', '--datastore', etcd.url)).status).toBe(1);
+    expect((await godwit('status', ...at)).error).toContain('the password of the datastore’s user cannot be read');
+    writeFileSync(file, 'wrong\n');
+    expect((await godwit('status', ...at)).error).toContain('log in as root');
+    writeFileSync(file, 'secret\n');
+    expect(await godwit('status', ...at)).toMatchObject({ status: 0, error: '' });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });

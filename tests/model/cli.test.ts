@@ -141,6 +141,32 @@ describe.skipIf(!here)('resources', () => {
     expect(godwit(['get', 'nonsense']).error).toContain('nonsense is no kind of resource');
   });
 
+  test('as hands have it from kubectl: KIND/NAME, ends of documents with nothing after them, kinds without objects', () => {
+    expect(godwit(['apply', '-f', '-'], `---\n${pools}---\n# nothing here\n---\n`).status).toBe(0);
+    expect(godwit(['get', 'pool/one', 'bgppeer/tor', '-o', 'name']).out).toBe('ippool/one\nbgppeer/tor');
+    expect(godwit(['get', 'pool/one', 'two']).error).toContain('two is not KIND/NAME');
+    expect(godwit(['delete', ...godwit(['get', 'pools', '-o', 'name']).out.split('\n')]).out).toBe(
+      'IPPool one deleted\nIPPool two deleted',
+    );
+    expect(godwit(['get', 'pools'])).toEqual({ status: 0, out: '', error: 'there is no IPPool' });
+    expect(JSON.parse(godwit(['get', 'pools', '-o', 'json']).out)).toMatchObject({ kind: 'IPPoolList', items: [] });
+    // an object that is not there is no empty list
+    expect(godwit(['get', 'pool', 'one', '-o', 'json'])).toEqual({
+      ...{ status: 1, out: '', error: 'godwit: IPPool one does not exist' },
+    });
+    expect(godwit(['delete', '-f', '-', '--skip-not-exists'], pools).status).toBe(0);
+  });
+
+  test('what was meant otherwise is refused, not passed over', () => {
+    expect(godwit(['get', 'pool', '-f', '-'], pools).error).toContain('either names or files (-f), not both');
+    expect(godwit(['get']).error).toContain('Name a kind');
+    expect(godwit(['delete', 'pool']).error).toContain('which pool? Name at least one.');
+    expect(godwit(['apply', '-f', '-'], '---\n').error).toContain('there is no resource in standard input');
+    expect(godwit(['get', 'pools', '--datastore', 'http://me:secret@[::1]:2379']).error).toBe(
+      'godwit: not a datastore URL: http://…@[::1]:2379; want etcd://HOST:PORT[,HOST:PORT], etcds://… or unix:///PATH',
+    );
+  });
+
   test('what needs the datastore to judge', () => {
     expect(godwit(['create', '-f', '-'], pools).status).toBe(0);
     const overlapping =

@@ -30,10 +30,18 @@ interface CheckOptions extends DatastoreCommandOptions {
   readonly output?: string;
 }
 
+function writeReport(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    throw new GodwitError('output', `the report cannot be written: ${messageOf(error)}`);
+  }
+}
+
 export async function check(options: CheckOptions): Promise<void> {
   await useDatastore(options, async (store) => {
     const found = await look(store);
-    if (options.output !== undefined) writeFileSync(options.output, reportText(found));
+    if (options.output !== undefined) writeReport(options.output, reportText(found));
     await print(checkText(found, options));
     if (found.problems > 0) process.exitCode = 1;
   });

@@ -22,7 +22,11 @@ export async function readGiven(paths: readonly string[]): Promise<GivenObject[]
   for (const path of paths) {
     for (const [name, text] of await readTexts(path)) out.push(...parseGivenText(name, text));
   }
-  if (out.length === 0) throw new GodwitError('input', `there is no resource in ${paths.join(', ')}`);
+  if (out.length === 0)
+    throw new GodwitError(
+      'input',
+      `there is no resource in ${paths.map((path) => (path === '-' ? 'standard input' : path)).join(', ')}`,
+    );
   return out;
 }
 
@@ -57,7 +61,6 @@ export function parseGivenText(name: string, text: string): GivenObject[] {
     const [fault] = document.errors;
     if (fault)
       throw new GodwitError('input', `${name}:${lines.linePos(fault.pos[0]).line}: ${fault.message.split('\n')[0]}`);
-    if (document.contents === null) continue;
     const start = isNode(document.contents) ? (document.contents.range?.[0] ?? 0) : 0;
     const where = `${name}:${lines.linePos(start).line}`;
     let json: Json;
@@ -69,6 +72,8 @@ export function parseGivenText(name: string, text: string): GivenObject[] {
     } catch (error) {
       throw new GodwitError('input', `${where}: ${messageOf(error)}`);
     }
+    // nothing between two lines of `---`, or after the last
+    if (json === null) continue;
     for (const object of unwrapList(json)) out.push(judge(where, withTextLabels(object)));
   }
   return out;

@@ -6,7 +6,7 @@
 import * as net from 'node:net';
 import * as tls from 'node:tls';
 import type { Duplex } from 'node:stream';
-import { messageOf } from '../../base/mod.ts';
+import { messageOf, printable } from '../../base/mod.ts';
 import { DatastoreError } from '../datastore.ts';
 import { Connection } from './connection.ts';
 import type { Metadata } from './connection.ts';
@@ -31,7 +31,9 @@ export function parseDatastoreUrl(url: string): readonly Endpoint[] {
   if (unix) return [{ name: url, authority: 'http://localhost', address: { path: unix[1]! }, secure: false }];
   const match = /^(etcds?):\/\/([^/@]+)\/?$/.exec(url);
   if (!match) {
-    throw invalid(`not a datastore URL: want etcd://HOST:PORT[,HOST:PORT], etcds://… or unix:///PATH`);
+    throw invalid(
+      `not a datastore URL: ${printable(url.replace(/\/\/.*@/, '//…@'), 200)}; want etcd://HOST:PORT[,HOST:PORT], etcds://… or unix:///PATH`,
+    );
   }
   const secure = match[1] === 'etcds';
   return match[2]!.split(',').map((part) => {
