@@ -5,7 +5,7 @@
  * agent ends: pods go on without it.
  */
 import { readFileSync } from 'node:fs';
-import { err, sleep, systemClock, Wakeup } from '../base/mod.ts';
+import { err, printable, sleep, systemClock, Wakeup } from '../base/mod.ts';
 import type { Clock, Logger, Result } from '../base/mod.ts';
 import type { BlockAccess } from '../cni/mod.ts';
 import { Caretaker, MasqueradePart, natTable, ROUTED_PREFIX, RouteReconciler, SysctlPart } from '../dataplane/mod.ts';
@@ -34,7 +34,7 @@ import { Publisher } from './publisher.ts';
 import { publishedOf, reportOf, statusOf } from './report.ts';
 import { createPodServer } from './pods.ts';
 import type { PodServer } from './pods.ts';
-import type { NodeStatus, Readiness } from '../status/mod.ts';
+import type { NodeStatus, PodStatus, Readiness } from '../status/mod.ts';
 
 /** News come in bunches: this long is waited for the rest of a bunch, milliseconds. */
 const GATHER_MS = 2;
@@ -278,9 +278,19 @@ export class Agent {
     }
     const view = this.viewOf(this.host);
     this.hostChanged = view.missingAddress;
-    for (const network of this.networks) network.replan(view);
+    for (const network of this.networks) this.planFor(network, view);
     this.publisher.notify();
     return this.hostChanged;
+  }
+
+  /** With two networks nothing is made for leases before it is known whether they are wanted at all. */
+  private planFor(network: AgentNetwork, view: NodeView): void {
+    const { migration } = this;
+    if (!network.retire || !migration) return network.replan(view);
+    if (migration.stage === undefined) return;
+    if (!migration.finished) network.replan(view);
+    // pods of an earlier life are users as well
+    else if (this.pods.ready) network.retire(view);
   }
 
   private viewOf(host: HostSnapshot): NodeView {
@@ -333,25 +343,44 @@ export class Agent {
     const { config, log, clock } = this;
     if (config.network.length < 2) return undefined;
     const { MigrationKeeper: Keeper } = await import('../migrate/mod.ts');
-    return new Keeper({ ...{ node: config.node, networks: config.network, log, clock }, look: () => this.standing() });
+    const changed = () => this.wakeup.notify();
+    return new Keeper({
+      ...{ node: config.node, networks: config.network, log, clock, changed },
+      look: () => this.standing(),
+    });
   }
 
   /** How this node stands between its networks. */
   private standing() {
     const { wanted, installed, waitingFor } = this.routes.status();
     let reason: string | undefined;
+    const finished = this.migration?.finished === true;
     for (const network of this.networks) {
       const state = network.podNetwork();
-      if (!state.ok) reason ??= `${network.kind}: ${state.error}`;
+      if (!state.ok && !(finished && network.retire)) reason ??= `${network.kind}: ${state.error}`;
     }
     if (waitingFor.length > 0) reason ??= 'routes: the picture of the network is not complete';
     if (installed < wanted) reason ??= `routes: ${wanted - installed} of ${wanted} are not in the kernel`;
     const pods = this.pods.pods();
-    const routed = pods.filter(({ hostInterface }) => hostInterface.startsWith('cali')).length;
+    const bridged = pods.filter(({ hostInterface }) => !hostInterface.startsWith(ROUTED_PREFIX));
+    const users = [...bridged.map(({ pod, container }) => pod ?? container), ...this.foreignPorts(pods)];
+    const left = this.networks.flatMap((network) => network.leftovers?.() ?? []);
     return {
       ...{ ready: reason === undefined, reason, device: this.addresses.get(4)?.current?.device },
-      pods: { subnets: pods.length - routed, blocks: routed },
+      pods: { subnets: bridged.length, blocks: pods.length - bridged.length },
+      bridgeUsers: users.map((user) => printable(user)),
+      ...(finished && { leftovers: left.map((text) => printable(text)) }),
     };
+  }
+
+  /** What others attached to the bridge of the pods. */
+  private foreignPorts(pods: readonly PodStatus[]): string[] {
+    const { links = [] } = this.host ?? {};
+    const bridge = links.find(({ name, kind }) => name === this.config.bridge && kind === 'bridge');
+    if (!bridge) return [];
+    const ours = new Set(pods.map(({ hostInterface }) => hostInterface));
+    const ports = links.filter(({ master, alias }) => master === bridge.index && !alias.startsWith('godwit:'));
+    return ports.flatMap(({ name }) => (ours.has(name) ? [] : [`interface ${name}`]));
   }
 
   /** The network that new pods are attached to, or why there is none yet. */

@@ -88,6 +88,13 @@ export interface AgentNetwork {
   run(store: Datastore, signal: AbortSignal): Promise<void>;
   /** One new plan from what is known, handed to the writers. */
   replan(view: NodeView): void;
+  /**
+   * Called instead of `replan` once a migration to another network is finished: what is of this one alone goes for good,
+   * as soon as no pod uses it.
+   */
+  retire?(view: NodeView): void;
+  /** After `retire`: what is still there, for people. */
+  leftovers?(): readonly string[];
   /** A pod came or went. */
   podsChanged(): void;
   /** The network pods are attached to, or why there is none yet. */

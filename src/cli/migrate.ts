@@ -2,8 +2,15 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { GodwitError, systemClock } from '../base/mod.ts';
-import { migrationStatus, planMigration, readMigration, runMigration } from '../migrate/mod.ts';
-import type { MigrationPlan, MigrationStep, Stage } from '../migrate/mod.ts';
+import {
+  finishMigration,
+  migrationStatus,
+  planFinish,
+  planMigration,
+  readMigration,
+  runMigration,
+} from '../migrate/mod.ts';
+import type { FinishPlan, MigrationPlan, MigrationStep, Stage } from '../migrate/mod.ts';
 import { useDatastore, withDatastore } from './datastore.ts';
 import type { DatastoreCommandOptions } from './datastore.ts';
 import { integerBetween, print, say, show, table, withOutput } from './output.ts';
@@ -14,6 +21,7 @@ interface Options extends DatastoreCommandOptions, OutputOptions {
   readonly nodes?: readonly string[];
   readonly to?: Stage;
   readonly timeout?: number;
+  readonly dryRun?: boolean;
 }
 
 export function register(command: Command): void {
@@ -27,13 +35,8 @@ export function register(command: Command): void {
     sub.option('--nodes <names>', 'only these nodes, in this order, with commas between', (text: string) =>
       text.split(',').map((name) => name.trim()),
     );
-  const withTimeout = (sub: Command): Command =>
-    sub.option(
-      '--timeout <seconds>',
-      'how long the cluster may take to be in order after each node',
-      integerBetween(1, 3600),
-      60,
-    );
+  const withTimeout = (sub: Command, what = 'how long the cluster may take to be in order after each node', s = 60) =>
+    sub.option('--timeout <seconds>', what, integerBetween(1, 3600), s);
   withOutput(withNodes(add('plan', 'every route that will change, on every node; changes nothing')))
     .addOption(new Option('--to <kind>', 'where the move goes').choices(['blocks', 'subnets']).default('blocks'))
     .action((options: Options) => plan(options));
@@ -43,6 +46,13 @@ export function register(command: Command): void {
   withTimeout(withNodes(add('rollback', 'move nodes back to leases, at any point; pods keep their addresses'))).action(
     (options: Options) => move('subnets', options),
   );
+  withTimeout(
+    add('finish', 'take away bridges and leases once no pod uses them; after that there is no way back'),
+    'how long agents may take; a tunnel of leases goes a minute after the last packet came by it',
+    180,
+  )
+    .option('--dry-run', 'say what would go, and why not')
+    .action((options: Options) => finish(options));
   withOutput(add('status', 'where each node stands')).action((options: Options) => status(options));
 }
 
@@ -65,7 +75,7 @@ function describe({ warnings, steps, afterwards, tables }: MigrationPlan, to: St
   if (after) {
     const old = to === 'blocks' ? 'lease' : 'block';
     parts.push(
-      `Afterwards, when no pod has an address of a ${old} any more and agents run --network ${to} alone:`,
+      `Afterwards, when no pod has an address of a ${old} any more, ${to === 'blocks' ? 'by godwit migrate finish' : 'and agents run --network subnets alone'}:`,
       changesOf(afterwards),
     );
   }
@@ -89,8 +99,7 @@ function changesOf(changes: MigrationPlan['afterwards']): string {
 
 async function move(to: Stage, options: Options): Promise<void> {
   const { etcdPrefix, nodes, timeout = 60 } = options;
-  const stop = new AbortController();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+  const signal = untilStopped();
   await useDatastore(options, async (store) => {
     const done = await runMigration(
       store,
@@ -98,9 +107,9 @@ async function move(to: Stage, options: Options): Promise<void> {
         ...{ to, etcdPrefix, only: nodes, clock: systemClock, patienceMs: timeout * 1000 },
         tell: (step, finished) => say(finished ? `  done: ${step.node}` : stepLine(step)),
       },
-      stop.signal,
+      signal,
     );
-    if (stop.signal.aborted) {
+    if (signal.aborted) {
       say('stopped; godwit migrate run goes on, godwit migrate rollback goes back');
       process.exitCode = 1;
       return;
@@ -111,6 +120,44 @@ async function move(to: Stage, options: Options): Promise<void> {
         : `${done} node${done === 1 ? '' : 's'} moved to ${to}`,
     );
   });
+}
+
+async function finish(options: Options): Promise<void> {
+  const { etcdPrefix, timeout = 180, dryRun } = options;
+  if (dryRun) {
+    const made = await useDatastore(options, (store) => planFinish(store, { etcdPrefix }));
+    await print(describeFinish(made));
+    if (made.problems.length > 0)
+      throw new GodwitError('migrate', `it cannot be done as things are:\n${made.problems.join('\n')}`);
+    return;
+  }
+  const signal = untilStopped();
+  await useDatastore(options, (store) =>
+    finishMigration(store, { etcdPrefix, clock: systemClock, patienceMs: timeout * 1000 }, signal),
+  );
+  if (signal.aborted) {
+    say('not waited for any longer; what was decided goes on');
+    process.exitCode = 1;
+    return;
+  }
+  await print('the migration is finished; agents may run --network blocks alone now');
+}
+
+function describeFinish({ nodes, finished }: FinishPlan): string {
+  const rows = nodes.flatMap(({ node, removed }) => removed.map((route) => [node, '-', route]));
+  return [
+    finished
+      ? 'It is decided; agents take these away, and their leases, bridges and tunnels:'
+      : 'Gone on each node: its lease, its bridge and tunnel of leases, subnet.env, its masquerading, and these routes:',
+    rows.length === 0 ? '(no route)' : table(['NODE', '', 'ROUTE'], rows),
+    ...(finished ? [] : ['There is no way back after that: rollback will be refused.']),
+  ].join('\n\n');
+}
+
+function untilStopped(): AbortSignal {
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+  return stop.signal;
 }
 
 async function status(options: Options): Promise<void> {

@@ -14,7 +14,7 @@ import {
   prefixLength,
 } from '../net/mod.ts';
 import type { InterfaceAddress, IpAddress, MacAddress } from '../net/mod.ts';
-import { addAddress, addLink, deleteAddress, IFA_F, isUp, setLink } from '../netlink/mod.ts';
+import { addAddress, addLink, deleteAddress, deleteLink, IFA_F, isUp, setLink } from '../netlink/mod.ts';
 import type { KernelAddress, Link, Rtnetlink } from '../netlink/mod.ts';
 import type { Part, PlannedChange } from './part.ts';
 
@@ -105,6 +105,8 @@ export class BridgePart implements Part {
   readonly name = 'bridge';
   private readonly kernel: LinkKernel;
   private want: BridgeNetwork | undefined;
+  /** Name of a bridge that shall be gone. */
+  private unwanted: string | undefined;
 
   constructor(kernel: LinkKernel) {
     this.kernel = kernel;
@@ -115,11 +117,28 @@ export class BridgePart implements Part {
     this.want = want;
   }
 
+  /** The bridge of this name goes, if it bears our mark, as soon as nothing is attached to it. */
+  remove(bridge: string): void {
+    this.want = undefined;
+    this.unwanted = bridge;
+  }
+
   plan(): PlannedChange[] {
-    const { want } = this;
+    const { want, unwanted } = this;
+    if (unwanted !== undefined) return this.removal(unwanted);
     if (!want) return [];
     const steps = bridgeSteps(want, this.kernel.links(), this.kernel.addresses());
     return steps.map((step) => ({ text: formatStep(want.bridge, step), apply: () => this.apply(want.bridge, step) }));
+  }
+
+  private removal(bridge: string): PlannedChange[] {
+    const links = this.kernel.links();
+    const link = links.find(({ name }) => name === bridge);
+    if (link?.kind !== 'bridge' || link.alias !== BRIDGE_ALIAS) return [];
+    const ports = links.filter(({ master }) => master === link.index).map(({ name }) => name);
+    if (ports.length > 0) throw new Error(`${bridge} is still used: ${ports.slice(0, 10).join(', ')}`);
+    const apply = () => this.kernel.change((b) => void deleteLink(b, link.index, bridge));
+    return [{ text: `ip link del ${bridge}`, apply }];
   }
 
   private apply(bridge: string, step: Step): void {

@@ -6,8 +6,8 @@ import { Backoff, messageOf, printable, sleep, Wakeup } from '../base/mod.ts';
 import type { Clock, Logger } from '../base/mod.ts';
 import { DatastoreError } from '../datastore/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
-import { encodeMigrationReport, MIGRATION_KEY, migrationReportKey, parseStages } from './records.ts';
-import type { MigrationReport, Stage } from './records.ts';
+import { encodeMigrationReport, MIGRATION_KEY, migrationReportKey, parseDecisions } from './records.ts';
+import type { Decisions, MigrationReport, Stage } from './records.ts';
 
 const LEASE_SECONDS = 15;
 const LOOK_MS = 1000;
@@ -18,12 +18,16 @@ export interface MigrationKeeperOptions {
   readonly networks: readonly Stage[];
   readonly log: Logger;
   readonly clock: Clock;
-  readonly look: () => Pick<MigrationReport, 'ready' | 'reason' | 'device' | 'pods'>;
+  readonly look: () => Omit<MigrationReport, 'networks' | 'stage'>;
+  /** The stage is another, or the migration is finished. */
+  readonly changed: () => void;
 }
 
 export class MigrationKeeper {
   /** Where new pods come from; undefined until the datastore was asked. */
   stage: Stage | undefined;
+  /** Whether the leases' network is given up; false until the datastore was asked. */
+  finished = false;
   private readonly options: MigrationKeeperOptions;
   private readonly wakeup = new Wakeup();
 
@@ -37,21 +41,25 @@ export class MigrationKeeper {
   }
 
   private async follow(store: Datastore, signal: AbortSignal): Promise<void> {
-    let wanted: Stage | undefined;
-    const { log, node, networks } = this.options;
+    let told: Decisions | undefined;
+    const { log, node, networks, changed } = this.options;
     for await (const update of store.follow(MIGRATION_KEY, signal)) {
       if (update.type === 'stale') continue;
       if (update.type === 'put' && update.kv.key === MIGRATION_KEY) {
-        const parsed = parseStages(update.kv.value);
-        if (parsed.ok) wanted = parsed.value.get(node);
+        const parsed = parseDecisions(update.kv.value);
+        if (parsed.ok) told = parsed.value;
         else log.warn({ key: MIGRATION_KEY, reason: printable(parsed.error) }, 'the stages of nodes cannot be read');
-      } else if (update.type === 'delete' && update.key === MIGRATION_KEY) wanted = undefined;
+      } else if (update.type === 'delete' && update.key === MIGRATION_KEY) told = undefined;
       else if (update.type !== 'inSync') continue;
       // what is told before the list is complete may be old, but a stage that was never told is not known
       if (update.type !== 'inSync' && this.stage === undefined) continue;
-      const stage = wanted ?? networks[0];
+      const finished = this.finished || told?.finished === true;
+      const stage = finished ? 'blocks' : (told?.stages.get(node) ?? networks[0]);
       if (stage !== this.stage) log.info({ stage }, 'where new pods come from');
+      if (finished && !this.finished) log.info({}, 'the migration is finished: the network of leases is given up');
       this.stage = stage;
+      this.finished = finished;
+      changed();
       this.wakeup.notify();
     }
   }

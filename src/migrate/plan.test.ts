@@ -1,13 +1,15 @@
 import { describe, expect, test } from 'bun:test';
 import type { IpAddress, Prefix } from '../net/mod.ts';
+import { finishPlan } from './finish.ts';
 import { planMigration } from './plan.ts';
 import type { MigrationInputs } from './plan.ts';
-import { encodeStages, parseMigrationReport, parseStages } from './records.ts';
+import { encodeDecisions, parseDecisions, parseMigrationReport } from './records.ts';
 import type { MigrationReport, Stage } from './records.ts';
 
 const address = (n: number) => `192.168.1.${n}` as IpAddress;
 const report = (stage: Stage = 'subnets', rest: Partial<MigrationReport> = {}): MigrationReport => ({
   ...{ networks: ['subnets', 'blocks'], stage, ready: true, device: 'eth0', pods: { subnets: 1, blocks: 0 } },
+  bridgeUsers: [],
   ...rest,
 });
 const numbers = [1, 2, 3];
@@ -20,7 +22,7 @@ function inputs(rest: Partial<MigrationInputs> = {}): MigrationInputs {
     nodes: numbers.map((n) => ({ name: `n${n}`, addresses: { 4: address(n) } })),
     pools: [{ name: 'p', cidr: '10.233.0.0/16' as Prefix, disabled: false, encapsulation: 'none', crossSubnet: false }],
     blocks: [],
-    stages: new Map(),
+    ...{ stages: new Map(), finished: false, backend: 'host-gw' },
     reports: new Map(numbers.map((n) => [`n${n}`, report()])),
     nextBlock: (_node, _family, taken) =>
       numbers.map((n) => `10.233.${n}.0/26` as Prefix).find((cidr) => !taken.has(cidr)),
@@ -42,10 +44,13 @@ describe('the plan of a move', () => {
       { node: 'n2', added: ['blackhole 10.233.2.0/26 proto 71'], removed: [] },
       { node: 'n3', added: ['10.233.2.0/26 via 192.168.1.2 dev eth0 proto 71'], removed: [] },
     ]);
-    // the bridge and its own route stay until somebody takes them away
     expect(afterwards[0]).toEqual({
       ...{ node: 'n1', added: [] },
-      removed: ['10.244.2.0/24 via 192.168.1.2 dev eth0 proto 71', '10.244.3.0/24 via 192.168.1.3 dev eth0 proto 71'],
+      removed: [
+        '10.244.1.0/24 dev cni0',
+        '10.244.2.0/24 via 192.168.1.2 dev eth0 proto 71',
+        '10.244.3.0/24 via 192.168.1.3 dev eth0 proto 71',
+      ],
     });
     for (const { before, after } of tables) {
       expect(before).toHaveLength(3);
@@ -117,6 +122,36 @@ describe('the plan of a move', () => {
     expect(route({})).toBe('10.233.1.0/26 via 192.168.1.1 dev tunl0 proto 71 onlink');
     expect(route({ crossSubnet: true })).toBe('10.233.1.0/26 via 192.168.1.1 dev eth0 proto 71');
     expect(planMigration(inputs({ pools: [pool] })).warnings).toHaveLength(1);
+    // the others are on another subnet than node 1
+    const connected = (n: number) => [`192.168.${n === 1 ? 1 : 2}.0/24` as Prefix];
+    const nodes = inputs().nodes.map((node, i) => ({ ...node, connected: connected(i + 1) }));
+    const apart = (rest: Partial<MigrationInputs>) =>
+      planMigration(inputs({ nodes, ...rest })).steps[0]!.changes[1]!.added[0];
+    expect(apart({ pools: [{ ...pool, crossSubnet: true }] })).toBe(
+      '10.233.1.0/26 via 192.168.1.1 dev tunl0 proto 71 onlink',
+    );
+    expect(apart({})).toBe('10.233.1.0/26 via (the router to 192.168.1.1) proto 71');
+    const vxlan = [{ ...pool, encapsulation: 'vxlan' as const }];
+    expect(planMigration(inputs({ pools: vxlan })).steps[0]!.changes[1]!.added[0]).toBe(
+      '10.233.1.0/26 via (tunnel address of n1) dev vxlan.calico proto 71 onlink',
+    );
+  });
+
+  test('leases by VXLAN, as their backend has it', () => {
+    const table = (directRouting: boolean) =>
+      planMigration(inputs({ backend: 'vxlan', vxlan: { vni: 1, directRouting } })).tables[0]!.before;
+    expect(table(false)[1]).toBe('10.244.2.0/24 via 10.244.2.0 dev flannel.1 proto 71 onlink');
+    expect(table(true)[1]).toBe('10.244.2.0/24 via 192.168.1.2 dev eth0 proto 71');
+    expect(planMigration(inputs({ backend: 'wireguard' })).problems).toEqual([
+      'the network of leases has backend wireguard, which no agent carries; allowed: host-gw, vxlan',
+    ]);
+  });
+
+  test('a family that new pods would lose is told', () => {
+    const networks = ['10.244.0.0/16', 'fd00:244::/48'] as Prefix[];
+    expect(planMigration(inputs({ networks })).warnings).toEqual([
+      'pods on leases have IPv6 addresses, and no pool has any: new pods would have none',
+    ]);
   });
 });
 
@@ -125,8 +160,52 @@ test('records: what was written is read, what is odd is refused', () => {
     ['n2', 'blocks'],
     ['n1', 'subnets'],
   ]);
-  expect(encodeStages(stages)).toBe('{"n1":"subnets","n2":"blocks"}');
-  expect(parseStages(encodeStages(stages))).toEqual({ ok: true, value: new Map([...stages].reverse()) });
-  for (const text of ['', '[]', '{"n1":"bridge"}', 'null']) expect(parseStages(text).ok).toBe(false);
+  const text = encodeDecisions({ stages, finished: false });
+  expect(text).toBe('{"nodes":{"n1":"subnets","n2":"blocks"}}');
+  expect(parseDecisions(text)).toEqual({
+    ok: true,
+    value: { stages: new Map([...stages].reverse()), finished: false },
+  });
+  expect(parseDecisions(encodeDecisions({ stages, finished: true }))).toMatchObject({ value: { finished: true } });
+  for (const wrong of ['', '[]', '{}', '{"nodes":{"n1":"bridge"}}', 'null'])
+    expect(parseDecisions(wrong).ok).toBe(false);
   for (const text of ['{}', '{"networks":["x"]}']) expect(parseMigrationReport(text).ok).toBe(false);
+});
+
+describe('the end of a move', () => {
+  const blocks = numbers.map((n) => ({ cidr: `10.233.${n}.0/26` as Prefix, node: `n${n}` }));
+  const moved = (rest: Partial<MigrationReport> = {}) =>
+    new Map(numbers.map((n) => [`n${n}`, report('blocks', { pods: { subnets: 0, blocks: 1 }, ...rest })]));
+  const picture = (rest: Partial<MigrationInputs> = {}) => ({ ...inputs({ blocks, ...rest }), revision: 1 });
+
+  test('all that came with leases goes, once nobody uses it', () => {
+    const { problems, nodes } = finishPlan(picture({ reports: moved() }));
+    expect(problems).toEqual([]);
+    expect(nodes[1]).toEqual({
+      node: 'n2',
+      removed: [
+        '10.244.1.0/24 via 192.168.1.1 dev eth0 proto 71',
+        '10.244.2.0/24 dev cni0',
+        '10.244.3.0/24 via 192.168.1.3 dev eth0 proto 71',
+      ],
+    });
+  });
+
+  test('refused while a node is not moved, a pod or anything else is on a bridge, an agent is silent', () => {
+    const problems = (rest: Partial<MigrationInputs>) => finishPlan(picture(rest)).problems.join('\n');
+    expect(problems({})).toContain('node n1: its new pods still come from its lease: godwit migrate run');
+    const users = ['shop/a', 'interface veth0'];
+    expect(problems({ reports: moved({ bridgeUsers: users }) })).toContain(
+      'node n2: its bridge is used by shop/a, interface veth0',
+    );
+    expect(problems({ reports: moved({ pods: { subnets: 2, blocks: 0 } }) })).toContain('is used by 2 pods');
+    expect(problems({ reports: moved({ ready: false, reason: 'x' }) })).toContain('node n1 is not ready: x');
+    expect(problems({ reports: new Map([...moved()].slice(1)) })).toContain('node n1: its agent does not say');
+  });
+
+  test('after it there is no way back, and no step forward', () => {
+    expect(planMigration(inputs({ to: 'subnets', finished: true })).problems.join()).toContain('is finished');
+    expect(planMigration(inputs({ finished: true })).steps).toEqual([]);
+    expect(finishPlan(picture({ finished: true, reports: new Map() }))).toMatchObject({ problems: [], finished: true });
+  });
 });

@@ -4,13 +4,18 @@
  * addresses, and the routes to them stay, so a step only ever adds routes; what goes in the end, when the last pod of the
  * old kind is gone and agents run the new kind alone, is told apart.
  */
-import { familyOf, prefixesOverlap } from '../net/mod.ts';
+import { printable } from '../base/mod.ts';
+import { familyOf, prefixAddress, prefixContains, prefixesOverlap } from '../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../net/mod.ts';
 import type { MigrationReport, Stage, Stages } from './records.ts';
 
 export interface MigrationNode {
   readonly name: string;
   readonly addresses: Readonly<Partial<Record<Family, IpAddress>>>;
+  /** The subnets its addresses are on; left out where they are not known: then it is taken to share one with everybody. */
+  readonly connected?: readonly Prefix[];
+  /** Its ends of VXLAN, where it has any yet. */
+  readonly vxlanEnds?: Readonly<Partial<Record<Family, IpAddress>>>;
 }
 
 export interface MigrationLease {
@@ -24,7 +29,7 @@ export interface MigrationPool {
   readonly cidr: Prefix;
   readonly disabled: boolean;
   readonly encapsulation: 'none' | 'ipip' | 'vxlan';
-  /** Only between subnets, which nodes with leases do not cross. */
+  /** Only between nodes that share no subnet. */
   readonly crossSubnet: boolean;
 }
 
@@ -33,12 +38,16 @@ export interface MigrationInputs {
   readonly to: Stage;
   /** Flannel's network, a prefix a family. */
   readonly networks: readonly Prefix[];
+  /** Its backend, as the configuration names it, and what it says of VXLAN. */
+  readonly backend: string;
+  readonly vxlan?: { readonly vni: number; readonly directRouting: boolean } | undefined;
   readonly leases: readonly MigrationLease[];
   readonly nodes: readonly MigrationNode[];
   readonly pools: readonly MigrationPool[];
   /** Blocks that nodes have. */
   readonly blocks: readonly { readonly cidr: Prefix; readonly node: string }[];
   readonly stages: Stages;
+  readonly finished: boolean;
   readonly reports: ReadonlyMap<string, MigrationReport>;
   /** The block a node would claim next in a family while these are taken; undefined when there is none. */
   readonly nextBlock: (node: string, family: Family, taken: ReadonlySet<Prefix>) => Prefix | undefined;
@@ -81,6 +90,9 @@ export interface MigrationPlan {
 
 /** Our mark on routes, as it is shown. */
 const PROTO = 'proto 71';
+const BRIDGE = 'cni0';
+const shareSubnet = ({ connected }: MigrationNode, address: IpAddress): boolean =>
+  !connected || connected.some((prefix) => prefixContains(prefix, address));
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 export function planMigration(inputs: MigrationInputs): MigrationPlan {
@@ -120,10 +132,9 @@ class Planner {
       steps.push({ node: node.name, from, to, claims, changes: changes.filter(({ added }) => added.length > 0) });
     }
     const afterwards = this.nodes.map((node): RouteChange => {
-      // the bridge, and the route that comes with its address, is nothing the agent takes away
       const gone =
         to === 'blocks'
-          ? this.leaseRoutes(node).filter((route) => route.endsWith(PROTO))
+          ? this.leaseRoutes(node)
           : owned.flatMap(({ cidr, node: owner }) => this.routeTo(node, owner, cidr));
       return { node: node.name, added: [], removed: gone };
     });
@@ -147,7 +158,8 @@ class Planner {
   }
 
   private stageOf(name: string): Stage {
-    const { stages, reports } = this.inputs;
+    const { stages, reports, finished } = this.inputs;
+    if (finished) return 'blocks';
     return stages.get(name) ?? reports.get(name)?.stage ?? 'subnets';
   }
 
@@ -177,10 +189,15 @@ class Planner {
   }
 
   private leaseRoutes(on: MigrationNode): string[] {
-    return this.inputs.leases.flatMap(({ subnet, node: address }) => {
+    const { vxlan, leases } = this.inputs;
+    return leases.flatMap(({ subnet, node: address }) => {
       const owner = address === undefined ? undefined : this.byAddress.get(address);
       if (!owner || address === undefined) return [];
-      if (owner.name === on.name) return [`${subnet} dev cni0`];
+      if (owner.name === on.name) return [`${subnet} dev ${BRIDGE}`];
+      if (vxlan && !(vxlan.directRouting && shareSubnet(on, address))) {
+        const device = `flannel${familyOf(subnet) === 4 ? '' : '-v6'}.${vxlan.vni}`;
+        return [`${subnet} via ${prefixAddress(subnet)} dev ${device} ${PROTO} onlink`];
+      }
       return [`${subnet} via ${address}${this.device(on)} ${PROTO}`];
     });
   }
@@ -195,9 +212,15 @@ class Planner {
     const via = owner.addresses[familyOf(cidr)];
     if (via === undefined) return undefined;
     const pool = this.inputs.pools.find((p) => prefixesOverlap(p.cidr, cidr));
-    const tunnel = pool && !pool.crossSubnet ? pool.encapsulation : 'none';
+    const direct = shareSubnet(on, via);
+    const tunnel = pool && !(pool.crossSubnet && direct) ? pool.encapsulation : 'none';
     if (tunnel === 'ipip') return [`${cidr} via ${via} dev tunl0 ${PROTO} onlink`];
-    if (tunnel === 'vxlan') return [`${cidr} via (tunnel address of ${owner.name}) dev vxlan.calico ${PROTO} onlink`];
+    if (tunnel === 'vxlan') {
+      const family = familyOf(cidr);
+      const end = owner.vxlanEnds?.[family] ?? `(tunnel address of ${owner.name})`;
+      return [`${cidr} via ${end} dev vxlan${family === 4 ? '' : '-v6'}.calico ${PROTO} onlink`];
+    }
+    if (!direct) return [`${cidr} via (the router to ${via}) ${PROTO}`];
     return [`${cidr} via ${via}${this.device(on)} ${PROTO}`];
   }
 
@@ -207,14 +230,21 @@ class Planner {
   }
 
   private problems(): string[] {
-    const { networks, pools, leases, reports, to, only } = this.inputs;
+    const { networks, pools, leases, reports, to, only, backend, finished } = this.inputs;
     const problems: string[] = [];
     for (const name of only ?? []) {
       if (!this.nodes.some((node) => node.name === name)) problems.push(`there is no node ${name}`);
     }
-    // back is always open: whatever is wrong may be the reason
-    if (to === 'subnets') return problems;
+    if (finished && to === 'subnets')
+      problems.push('the migration is finished: bridges and leases are gone, there is nothing to go back to');
+    // back is open until then: whatever is wrong may be the reason
+    if (finished || to === 'subnets') return problems;
     if (networks.length === 0) problems.push('there is no network of leases in the datastore');
+    if (!['host-gw', 'vxlan', 'udp'].includes(backend)) {
+      problems.push(
+        `the network of leases has backend ${printable(backend)}, which no agent carries; allowed: host-gw, vxlan`,
+      );
+    }
     const enabled = pools.filter(({ disabled }) => !disabled);
     if (enabled.length === 0) problems.push('there is no IPPool that blocks could come from: apply one');
     for (const pool of enabled) {
@@ -250,8 +280,12 @@ class Planner {
   }
 
   private warnings(): string[] {
-    const { pools, to } = this.inputs;
+    const { pools, to, networks } = this.inputs;
     const warnings: string[] = [];
+    for (const family of to === 'blocks' ? networks.map(familyOf) : []) {
+      if (pools.some(({ cidr, disabled }) => !disabled && familyOf(cidr) === family)) continue;
+      warnings.push(`pods on leases have IPv${family} addresses, and no pool has any: new pods would have none`);
+    }
     for (const { name, encapsulation, crossSubnet } of pools) {
       if (encapsulation === 'none' || crossSubnet || to === 'subnets') continue;
       warnings.push(

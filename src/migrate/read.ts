@@ -1,12 +1,14 @@
 /** What a plan is made from, read from the datastore at one go. */
+import { GodwitError, printable } from '../base/mod.ts';
 import type { Datastore, Revision } from '../datastore/mod.ts';
 import { configKey, parseLease, parseNetworkConfig, subnetsPrefix } from '../ipam/mod.ts';
 import { nextBlock, Ownership, OWNERSHIP_PREFIX, settingsFrom } from '../ipam/blocks/mod.ts';
 import { ResourceClient } from '../model/mod.ts';
 import type { Resource } from '../model/mod.ts';
+import { prefixOf } from '../net/mod.ts';
 import type { MigrationInputs, MigrationLease, MigrationNode, MigrationPool } from './plan.ts';
-import { MIGRATION_KEY, MIGRATION_REPORTS, parseMigrationReport, parseStages } from './records.ts';
-import type { MigrationReport, Stage, Stages } from './records.ts';
+import { MIGRATION_KEY, MIGRATION_REPORTS, parseDecisions, parseMigrationReport } from './records.ts';
+import type { Decisions, MigrationReport, Stage } from './records.ts';
 
 export interface MigrationPicture extends MigrationInputs {
   /** Of the record of stages; 0 when there is none. */
@@ -31,15 +33,16 @@ export async function readMigration(
     client.list('IPPool'),
     store.list(OWNERSHIP_PREFIX),
     settingsFrom(store).current(),
-    readStages(store),
+    readDecisions(store),
     readReports(store),
   ]);
   const network = config.kv && parseNetworkConfig(config.kv.value);
-  const { ipv4, ipv6 } = network?.ok === true ? network.value : {};
+  const { ipv4, ipv6, vxlan, backendType = 'host-gw' } = network?.ok === true ? network.value : {};
   const owned = new Ownership();
   for (const kv of ownership.kvs) owned.apply({ type: 'put', kv });
   return {
     ...{ to, ...stages, reports, ...(only && { only }) },
+    ...{ backend: backendType, vxlan },
     networks: [ipv4, ipv6].flatMap((range) => range?.network ?? []),
     leases: leases.kvs.flatMap((kv) => leasesOf(parseLease(etcdPrefix, kv))),
     nodes: nodes.items.map(nodeOf),
@@ -49,10 +52,15 @@ export async function readMigration(
   };
 }
 
-export async function readStages(store: Datastore): Promise<{ stages: Stages; revision: Revision }> {
+/** Throws GodwitError where it is there and says nothing: what was decided must not be decided anew. */
+export async function readDecisions(store: Datastore): Promise<Decisions & { readonly revision: Revision }> {
   const { kv } = await store.get(MIGRATION_KEY);
-  const parsed = kv && parseStages(kv.value);
-  return { stages: parsed?.ok === true ? parsed.value : new Map(), revision: kv?.modRevision ?? 0 };
+  if (!kv) return { stages: new Map(), finished: false, revision: 0 };
+  const parsed = parseDecisions(kv.value);
+  if (parsed.ok) return { ...parsed.value, revision: kv.modRevision };
+  throw new GodwitError('broken', `${MIGRATION_KEY} cannot be read: ${printable(parsed.error)}`, {
+    hint: 'Nodes keep the stages they have. Repair the key, or delete it: then each node follows its configuration.',
+  });
 }
 
 export async function readReports(store: Datastore): Promise<Map<string, MigrationReport>> {
@@ -77,9 +85,13 @@ function leasesOf(parsed: ReturnType<typeof parseLease>): MigrationLease[] {
 
 function nodeOf({ name, spec }: Resource<'Node'>): MigrationNode {
   const { ipv4Address, ipv6Address } = spec.bgp ?? {};
+  const { ipv4VXLANTunnelAddr: end4, ipv6VXLANTunnelAddr: end6 } = spec;
+  const given = [ipv4Address, ipv6Address].flatMap((address) => address ?? []);
   return {
     name,
     addresses: { ...(ipv4Address && { 4: ipv4Address.address }), ...(ipv6Address && { 6: ipv6Address.address }) },
+    connected: given.map(({ address, prefixLength }) => prefixOf(address, prefixLength)),
+    vxlanEnds: { ...(end4 && { 4: end4 }), ...(end6 && { 6: end6 }) },
   };
 }
 

@@ -20,6 +20,13 @@ export const migrationReportKey = (node: string): string => `${MIGRATION_REPORTS
 /** The stage of each node that was given one; the others follow their configuration. */
 export type Stages = ReadonlyMap<string, Stage>;
 
+/** What is decided of a cluster. */
+export interface Decisions {
+  readonly stages: Stages;
+  /** The leases' network is given up on every node, those still to come included; there is no way back. */
+  readonly finished: boolean;
+}
+
 /** What an agent that runs both kinds says of its node. */
 export interface MigrationReport {
   /** In the order of the agent's configuration. */
@@ -34,9 +41,20 @@ export interface MigrationReport {
   readonly device?: string | undefined;
   /** Running pods, by where their addresses come from. */
   readonly pods: { readonly subnets: number; readonly blocks: number };
+  /** Who uses the bridge: pods by `namespace/name`, interfaces of others by theirs. */
+  readonly bridgeUsers: readonly string[];
+  /** Of a migration that is finished: what of the leases' network is still there. Absent before. */
+  readonly leftovers?: readonly string[] | undefined;
 }
 
-const stagesSchema = z.record(z.string().max(253), z.enum(stages));
+/** More users, or leftovers, than this are not written down. */
+const MOST_TOLD = 20;
+
+const decisionsSchema = z.object({
+  nodes: z.record(z.string().max(253), z.enum(stages)),
+  finished: z.boolean().default(false),
+});
+const told = z.array(z.string().max(300)).max(MOST_TOLD);
 const count = z.number().int().min(0);
 const reportSchema = z.object({
   networks: z.array(z.enum(stages)).max(2),
@@ -45,14 +63,26 @@ const reportSchema = z.object({
   reason: z.string().max(2000).optional(),
   device: z.string().max(15).optional(),
   pods: z.object({ subnets: count, blocks: count }),
+  bridgeUsers: told.default([]),
+  leftovers: told.optional(),
 });
 
-export function parseStages(text: string): Result<Stages, string> {
-  const parsed = parseRecord(stagesSchema, text);
-  return parsed.ok ? ok(new Map(Object.entries(parsed.value))) : parsed;
+export function parseDecisions(text: string): Result<Decisions, string> {
+  const parsed = parseRecord(decisionsSchema, text);
+  if (!parsed.ok) return parsed;
+  const { nodes, finished } = parsed.value;
+  return ok({ stages: new Map(Object.entries(nodes)), finished });
 }
-export const encodeStages = (of: Stages): string =>
-  JSON.stringify(Object.fromEntries([...of].sort(([a], [b]) => (a < b ? -1 : 1))));
+export const encodeDecisions = ({ stages: of, finished }: Decisions): string =>
+  JSON.stringify({
+    nodes: Object.fromEntries([...of].sort(([a], [b]) => (a < b ? -1 : 1))),
+    ...(finished && { finished }),
+  });
 
 export const parseMigrationReport = (text: string): Result<MigrationReport, string> => parseRecord(reportSchema, text);
-export const encodeMigrationReport = (report: MigrationReport): string => JSON.stringify(report);
+export const encodeMigrationReport = (report: MigrationReport): string =>
+  JSON.stringify({
+    ...report,
+    bridgeUsers: report.bridgeUsers.slice(0, MOST_TOLD),
+    leftovers: report.leftovers?.slice(0, MOST_TOLD),
+  });

@@ -9,9 +9,9 @@ import type { Datastore } from '../datastore/mod.ts';
 import { affinitiesOf, claimBlock, hostOwner, releaseAffinity, settingsFrom } from '../ipam/blocks/mod.ts';
 import { planMigration } from './plan.ts';
 import type { MigrationStep } from './plan.ts';
-import { readMigration, readReports, readStages } from './read.ts';
+import { readDecisions, readMigration, readReports } from './read.ts';
 import type { ReadOptions } from './read.ts';
-import { encodeStages, MIGRATION_KEY } from './records.ts';
+import { encodeDecisions, MIGRATION_KEY } from './records.ts';
 import type { Stage } from './records.ts';
 
 const LOOK_MS = 200;
@@ -24,24 +24,28 @@ export interface RunOptions extends ReadOptions {
   readonly tell: (step: MigrationStep, done: boolean) => void;
 }
 
-/** Throws GodwitError with every reason when it cannot begin, or when a step does not settle; then nothing is undone. */
+/**
+ * Throws GodwitError with every reason when it cannot begin, or when a step does not settle; then nothing is undone. What
+ * comes up on the way (an agent that is started anew, a node that is added) gets the time to pass.
+ */
 export async function runMigration(store: Datastore, options: RunOptions, signal: AbortSignal): Promise<number> {
   let done = 0;
+  let begun = false;
   let since = options.clock.now();
   for (;;) {
     const picture = await readMigration(store, options);
     const { problems, waiting, steps } = planMigration(picture);
-    if (problems.length > 0)
-      throw new GodwitError('migrate', problems.join('\n'), { hint: 'Nothing was changed now.' });
-    if (steps.length > 0 && waiting.length > 0 && !signal.aborted) {
-      if (options.clock.now() - since > options.patienceMs)
-        throw new GodwitError('migrate', waiting.join('\n'), { hint: 'Nothing was changed now.' });
+    const wrong = [...problems, ...(steps.length > 0 ? waiting : [])];
+    if (wrong.length > 0 && !signal.aborted) {
+      if ((!begun && problems.length > 0) || options.clock.now() - since > options.patienceMs)
+        throw new GodwitError('migrate', wrong.join('\n'), { hint: 'Nothing was changed now.' });
       await sleep(LOOK_MS, signal, options.clock);
       continue;
     }
     // back in the other order: the last that went is the first that comes back
     const step = options.to === 'blocks' ? steps[0] : steps.at(-1);
     if (!step || signal.aborted) return done;
+    begun = true;
     options.tell(step, false);
     let claimed = true;
     for (const cidr of step.claims) {
@@ -54,7 +58,7 @@ export async function runMigration(store: Datastore, options: RunOptions, signal
     stages.set(step.node, options.to);
     const { succeeded } = await store.transaction({
       if: [{ key: MIGRATION_KEY, modRevision: picture.revision }],
-      do: [{ op: 'put', key: MIGRATION_KEY, value: encodeStages(stages) }],
+      do: [{ op: 'put', key: MIGRATION_KEY, value: encodeDecisions({ stages, finished: false }) }],
     });
     if (!succeeded) continue;
     await settle(store, step.node, options, signal);
@@ -111,17 +115,28 @@ export interface MigrationStatus {
   readonly ready: boolean;
   readonly reason: string;
   readonly pods: { readonly subnets: number; readonly blocks: number };
+  /** Who uses the bridge. */
+  readonly bridgeUsers: readonly string[];
+  /** Once the migration is finished: what of the leases' network is still there, as far as the agent has said. */
+  readonly leftovers?: readonly string[] | undefined;
 }
 
 export async function migrationStatus(store: Datastore): Promise<MigrationStatus[]> {
-  const [{ stages }, reports] = await Promise.all([readStages(store), readReports(store)]);
+  const [{ stages, finished }, reports] = await Promise.all([readDecisions(store), readReports(store)]);
   const names = [...new Set([...stages.keys(), ...reports.keys()])].sort();
   return names.map((node) => {
     const report = reports.get(node);
     return {
-      ...{ node, stage: report?.stage ?? 'unknown', wanted: stages.get(node), ready: report?.ready ?? false },
+      ...{
+        node,
+        stage: report?.stage ?? 'unknown',
+        wanted: finished ? 'blocks' : stages.get(node),
+        ready: report?.ready ?? false,
+      },
       reason: report ? (report.reason ?? '') : 'its agent does not answer',
       pods: report?.pods ?? { subnets: 0, blocks: 0 },
+      bridgeUsers: report?.bridgeUsers ?? [],
+      ...(finished && { leftovers: report?.leftovers }),
     };
   });
 }

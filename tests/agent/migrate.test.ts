@@ -2,6 +2,7 @@
 // reaches every other throughout, back and forth, and no packet between them is lost.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MigrationPlan, MigrationStatus } from '../../src/migrate/mod.ts';
 import { repositoryRoot } from '../../scripts/lib/process.ts';
@@ -10,7 +11,7 @@ import { runPlugin } from '../support/cni.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 import { Traffic } from '../support/traffic.ts';
-import { Cluster } from './cluster.ts';
+import { Cluster, PREFIX } from './cluster.ts';
 
 const here = have('godwit migrate', 'ip', 'nft', 'etcd', 'ping');
 const numbers = [1, 2, 3];
@@ -159,23 +160,68 @@ describe.skipIf(!here)('three nodes from leases to blocks', () => {
     await nothingLost();
   }, 90_000);
 
-  test('old pods are recreated, agents run blocks alone: what the plan said goes, and nothing else', async () => {
+  test('not finished while a pod is on a bridge: every one is named', () => {
+    const refused = godwit('migrate', 'finish');
+    expect(refused.status).toBe(1);
+    for (const pod of ['old1', 'old2', 'old3', 'still1', 'still2', 'again1'])
+      expect(refused.error).toContain(`shop/${pod}`);
+    expect(refused.error).toContain('Nothing was changed now.');
+  });
+
+  test('old pods are recreated, then it is finished: what was told goes, and nothing else', async () => {
     for (const name of ['old1', 'old2', 'old3', 'still1', 'still2', 'again1']) await removePod(name);
-    await until('none is left', () => status().every(({ pods: { subnets } }) => subnets === 0));
+    await until('none is left', () => status().every(({ bridgeUsers }) => bridgeUsers.length === 0));
+    // somebody else's interface keeps a bridge as well
+    cluster
+      .node(2)
+      .run('sh', '-c', 'ip link add foreign0 type veth peer name foreign1 && ip link set foreign0 master cni0 up');
+    await until('it is seen', () => status().some(({ bridgeUsers }) => bridgeUsers.length === 1));
+    expect(godwit('migrate', 'finish').error).toContain('node n2: its bridge is used by interface foreign0');
+    cluster.node(2).run('ip', 'link', 'del', 'foreign0');
+    await until('it is gone', () => status().every(({ bridgeUsers }) => bridgeUsers.length === 0));
+    const told = godwit('migrate', 'finish', '--dry-run');
+    expect([told.status, told.error]).toEqual([0, '']);
+    expect(told.out).toContain('There is no way back after that');
     const { afterwards } = JSON.parse(godwit('migrate', 'plan', '--json').out) as MigrationPlan;
     await flow('new1', 'new2', 'new3');
     const before = new Map(numbers.map((n) => [n, cluster.node(n).routes()]));
+    // one agent is down: it does its part when it is back
+    await cluster.node(3).stop('SIGKILL');
+    const waited = godwit('migrate', 'finish', '--timeout', '3');
+    expect([waited.status, waited.error]).toEqual([1, expect.stringContaining('node n3: ')]);
+    expect(waited.error).not.toContain('node n1: ');
+    cluster.node(3).start(both);
+    const done = godwit('migrate', 'finish', '--timeout', '30');
+    expect([done.status, done.error]).toEqual([0, '']);
+    for (const n of numbers) {
+      const { removed } = afterwards.find(({ node }) => node === `n${n}`)!;
+      expect(removed).toHaveLength(3);
+      const gone = removed.map((route) => route.replace(' proto 71', ''));
+      await cluster.node(n).hasRoutes(...before.get(n)!.filter((route) => !gone.includes(route)));
+      const left = cluster.node(n).dataplane();
+      for (const text of ['cni0', '10.244.']) expect(left).not.toContain(text);
+      expect(existsSync(`${cluster.node(n).directory}/subnet.env`)).toBe(false);
+    }
+    expect((await cluster.store.list(`${PREFIX}/subnets/`)).kvs).toEqual([]);
+    expect(godwit('migrate', 'rollback').error).toContain('the migration is finished');
+    expect(godwit('migrate', 'finish').status).toBe(0);
+    await nothingLost();
+  }, 90_000);
+
+  test('agents are restarted, with both networks or with blocks alone: nothing comes back', async () => {
+    await flow('new1', 'new2', 'new3');
     for (const n of numbers) {
       await cluster.node(n).stop();
-      cluster.node(n).start(['--network', 'blocks']);
+      cluster.node(n).start(n === 1 ? both : ['--network', 'blocks']);
     }
+    for (const n of numbers) await cluster.node(n).ready();
+    expect(blockOf(await addPod('newer1', 1))).toBe(true);
+    await flow('newer1', 'new3');
     for (const n of numbers) {
-      const gone = afterwards
-        .find(({ node }) => node === `n${n}`)!
-        .removed.map((route) => route.replace(' proto 71', ''));
-      expect(gone).toHaveLength(2);
-      await cluster.node(n).hasRoutes(...before.get(n)!.filter((route) => !gone.includes(route)));
+      expect(cluster.node(n).dataplane()).not.toContain('10.244.');
+      expect((await cluster.node(n).status()).warnings).toEqual([]);
     }
+    expect((await cluster.store.list(`${PREFIX}/subnets/`)).kvs).toEqual([]);
     await nothingLost();
   }, 60_000);
 });

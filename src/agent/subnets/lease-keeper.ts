@@ -7,7 +7,14 @@ import { Backoff, messageOf, sleep, Wakeup } from '../../base/mod.ts';
 import type { Logger } from '../../base/mod.ts';
 import { DatastoreError } from '../../datastore/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
-import { formatLeaseValue, isOwn, parseLease, SubnetLeaseManager } from '../../ipam/mod.ts';
+import {
+  formatLeaseValue,
+  isOwn,
+  isReservation,
+  parseLease,
+  SubnetLeaseManager,
+  subnetsPrefix,
+} from '../../ipam/mod.ts';
 import type { HeldLease, LeaseAttributes, LeaseState, NetworkUpdate, Subnets } from '../../ipam/mod.ts';
 
 export interface LeaseKeeperOptions {
@@ -20,12 +27,17 @@ export interface LeaseKeeperOptions {
   readonly onChange: () => void;
 }
 
+type NodeAddresses = Pick<LeaseAttributes, 'publicIp' | 'publicIpv6'>;
+
 export class LeaseKeeper {
   private readonly options: LeaseKeeperOptions;
   private readonly changed = new Wakeup();
   private node: LeaseAttributes | undefined;
   private manager: SubnetLeaseManager | undefined;
   private restart = new AbortController();
+  private leaving: NodeAddresses | undefined;
+  /** After `giveUp`: whether it is done. */
+  gone = false;
   private state_: LeaseState = { type: 'waiting', reason: 'this node’s address is not known yet' };
 
   constructor(options: LeaseKeeperOptions) {
@@ -49,13 +61,22 @@ export class LeaseKeeper {
     this.changed.notify();
   }
 
+  /** For good: every lease of a node with these addresses is given back, and none is taken any more. */
+  giveUp(node: NodeAddresses): void {
+    if (this.leaving) return;
+    this.leaving = node;
+    this.restart.abort();
+    this.changed.notify();
+  }
+
   observe(update: NetworkUpdate): void {
     this.manager?.observe(update);
   }
 
-  /** Runs until aborted. The lease stays. */
+  /** Runs until aborted, or until the lease is given up. Otherwise it stays. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      if (this.leaving) return this.giveBack(this.leaving, signal);
       const { node } = this;
       if (!node) {
         await this.changed.wait(signal);
@@ -72,6 +93,38 @@ export class LeaseKeeper {
         onState: (state) => this.tell(state),
       });
       await this.manager.run(until);
+    }
+  }
+
+  /** Tries until the store has answered. A reservation stays: an operator put it there. */
+  private async giveBack(node: NodeAddresses, signal: AbortSignal): Promise<void> {
+    const { store, networkPrefix, log, onChange } = this.options;
+    const backoff = new Backoff(500, 30_000);
+    while (!signal.aborted) {
+      try {
+        const mine = (await store.list(subnetsPrefix(networkPrefix))).kvs.filter((kv) => {
+          const lease = parseLease(networkPrefix, kv);
+          return lease.ok && isOwn(lease.value, node) && !isReservation(lease.value);
+        });
+        for (const { key, modRevision, lease } of mine) {
+          const { succeeded } = await store.transaction({
+            if: [{ key, modRevision }],
+            do: [{ op: 'delete', key }],
+          });
+          if (!succeeded) continue;
+          log.info({ key }, 'the subnet lease is given back');
+          await store.revokeLease(lease);
+        }
+        if (mine.length > 0) continue;
+        this.gone = true;
+        this.state_ = { type: 'waiting', reason: 'it was given back: the migration to blocks is finished' };
+        return onChange();
+      } catch (error) {
+        if (!(error instanceof DatastoreError)) throw error;
+        if (error.kind !== 'lease-not-found')
+          log.warn({ error: messageOf(error) }, 'the subnet lease cannot be given back; trying again');
+        await sleep(backoff.next(), signal);
+      }
     }
   }
 

@@ -7,7 +7,7 @@ import { err, GodwitError, ok, printable } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
 import { LeaseTable } from '../../calc/mod.ts';
 import type { RouteChanges } from '../../calc/mod.ts';
-import { BridgePart } from '../../dataplane/mod.ts';
+import { BridgePart, ROUTED_PREFIX } from '../../dataplane/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
 import type { BridgeNetwork } from '../../desired/mod.ts';
 import { followNetwork, isOwn, readSubnetEnv, subnetList } from '../../ipam/mod.ts';
@@ -43,6 +43,8 @@ export class SubnetNetwork implements AgentNetwork {
   private readonly subnetFile: SubnetFilePart;
   private readonly vxlan: VxlanDevices;
   private vxlanWasInPlace = false;
+  /** What `retire` was asked for: it waits for pods, or is under way. */
+  retired: 'waiting' | 'leaving' | undefined;
 
   constructor(context: NetworkContext) {
     this.context = context;
@@ -58,6 +60,7 @@ export class SubnetNetwork implements AgentNetwork {
   }
 
   families(): readonly Family[] {
+    if (this.retired) return [];
     const { config } = this.ownership;
     return FAMILIES.filter((family) =>
       family === 4 ? !config || config.ipv4 !== undefined : config?.ipv6 !== undefined,
@@ -133,6 +136,47 @@ export class SubnetNetwork implements AgentNetwork {
     if (!Bun.deepEquals([before?.vxlan, before?.view], [this.plan?.vxlan, this.plan?.view])) this.vxlan.settle();
   }
 
+  /** Nothing goes while a pod is on the bridge. What others attached to it keeps the bridge, and nothing else. */
+  retire(view: NodeView): void {
+    this.view = view;
+    const first = this.retired !== 'leaving';
+    this.retired ??= 'waiting';
+    if (this.podsOnBridge().length > 0) return;
+    this.retired = 'leaving';
+    const { context, bridge, subnetFile, vxlan, leases } = this;
+    this.plan = undefined;
+    this.handed = false;
+    bridge.remove(context.config.bridge);
+    subnetFile.setDesired('absent');
+    context.wantNat('absent');
+    context.wantSysctls([]);
+    vxlan.adopt(view.host);
+    vxlan.setDesired([], []);
+    context.routes.setDesired(LEASES, []);
+    context.routes.markInSync(LEASES);
+    const address = (family: Family) => view.addresses.get(family)?.current?.address;
+    if (first) context.caretaker.invalidate();
+    if (!view.missingAddress) leases?.giveUp({ publicIp: address(4), publicIpv6: address(6) });
+  }
+
+  leftovers(): readonly string[] {
+    if (!this.retired) return [];
+    const { context, bridge, subnetFile, vxlan } = this;
+    const parts = context.caretaker.status().filter(({ name }) => [bridge.name, subnetFile.name].includes(name));
+    return [
+      ...this.podsOnBridge().map((pod) => `pod ${pod}`),
+      ...(this.leases?.gone === true ? [] : ['its lease']),
+      ...parts.filter(({ inSync }) => !inSync).map(({ name, problem }) => `${name}: ${problem}`),
+      ...vxlan.leftovers,
+      ...(context.routes.status().waitingFor.includes(LEASES) ? ['routes'] : []),
+    ];
+  }
+
+  private podsOnBridge(): string[] {
+    const pods = this.context.pods().filter(({ hostInterface }) => !hostInterface.startsWith(ROUTED_PREFIX));
+    return pods.map(({ pod, container }) => pod ?? printable(container, 16));
+  }
+
   /** The lease names the tunnel's end once it is there: from then on the others send to it. A new lease has no pods yet. */
   private backendAttributes({ host }: NodeView) {
     const { ownership, leases, context } = this;
@@ -185,11 +229,13 @@ export class SubnetNetwork implements AgentNetwork {
   }
 
   podsChanged(): void {
-    // nothing of a lease depends on who uses it
+    // nothing of a lease depends on who uses it, but its end
+    if (this.retired === 'waiting') this.context.changed();
   }
 
   /** The network pods are attached to, or why there is none yet. */
   podNetwork(): Result<BridgeNetwork, string> {
+    if (this.retired) return err('the migration to blocks is finished');
     const bridge = this.plan?.bridge;
     if (!bridge || !this.routedOnce) {
       const [reason] = this.report().reasons;

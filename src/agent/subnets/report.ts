@@ -18,13 +18,14 @@ export function reportOf(network: SubnetNetwork): NetworkReport {
     }),
   ];
   const { stale, complete, revision } = ownership;
+  const datastore: NetworkReport['datastore'] = {
+    state: stale === undefined ? 'in-sync' : complete ? 'stale' : 'connecting',
+    ...(stale === undefined ? {} : { reason: stale }),
+    ...(revision === undefined ? {} : { revision }),
+  };
+  if (network.retired) return retiredReport(network, datastore);
   return {
-    ...{ reasons, warnings, problems },
-    datastore: {
-      state: stale === undefined ? 'in-sync' : complete ? 'stale' : 'connecting',
-      ...(stale === undefined ? {} : { reason: stale }),
-      ...(revision === undefined ? {} : { revision }),
-    },
+    ...{ reasons, warnings, problems, datastore },
     routes: () => routeItems(context.routes, table.ordered),
     sections: () => ({
       ...(ownership.config && plan
@@ -49,6 +50,15 @@ export function reportOf(network: SubnetNetwork): NetworkReport {
       ],
       ['godwit_leases', 'Leases in the network, this node’s own included.', [{ value: ownership.leases.length }]],
     ],
+  };
+}
+
+/** Of a network that is given up: only what keeps it from being gone. */
+function retiredReport(network: SubnetNetwork, datastore: NetworkReport['datastore']): NetworkReport {
+  const left = network.leftovers();
+  return {
+    ...{ reasons: [], problems: [], datastore, routes: () => [], sections: () => ({}), metrics: () => [] },
+    warnings: left.length === 0 ? [] : [`leases: given up, and still there: ${left.join('; ')}`],
   };
 }
 

@@ -122,6 +122,14 @@ export class VxlanDevices {
     return this.wanted.length > 0 && this.wanted.every(({ device }) => this.part(device).state().inPlace);
   }
 
+  /** Devices that are there although none is wanted, with what they wait for. */
+  get leftovers(): readonly string[] {
+    return [...this.parts].flatMap(([device, part]) => {
+      const { inPlace, waiting } = part.state();
+      return inPlace ? [`${device}${waiting === undefined ? '' : `: ${waiting}`}`] : [];
+    });
+  }
+
   private part(device: string): VxlanPart {
     let part = this.parts.get(device);
     if (!part) {
