@@ -11,7 +11,7 @@
  * | `policy`  | import and export policies                                              | no                |
  * | `rib`     | tables, best path, update groups: bytes of UPDATEs in, bytes out        | no                |
  * | `fib`     | best paths to routes of this node, next hops through the node's routes  | no                |
- * | `config`  | YAML to a checked configuration, the difference of two                  | reads files       |
+ * | `config`  | what a speaker is told, the difference of two; `yaml/` reads it         | reads files       |
  * | `speaker` | sockets, timers, turns; carries out what the pure parts decide          | yes               |
  * | `control` | the daemon: control socket, status, metrics, reload                     | yes               |
  *
@@ -20,6 +20,7 @@
  * Embedding: `createSpeaker({ config, clock, log, fib })`, then `run(signal)`, `apply(config)`, `announce`, `withdraw`.
  */
 export * from './config/mod.ts';
+export * from './config/yaml/mod.ts';
 export * from './control/mod.ts';
 export { createSpeaker, FakeNetwork, networkAttributes, Speaker } from './speaker/mod.ts';
 export type { FibSink, Network, SpeakerEvent, SpeakerOptions } from './speaker/mod.ts';

@@ -5,7 +5,8 @@
 import { existsSync, rmSync } from 'node:fs';
 import { GodwitError, messageOf, sleep } from '../../base/mod.ts';
 import type { Logger } from '../../base/mod.ts';
-import { diffConfig, loadConfig } from '../config/mod.ts';
+import { diffConfig } from '../config/mod.ts';
+import { loadConfig } from '../config/yaml/mod.ts';
 import type { BgpConfig } from '../config/mod.ts';
 import type { NextHopResolver } from '../rib/mod.ts';
 import { createSpeaker } from '../speaker/mod.ts';

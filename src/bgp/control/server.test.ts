@@ -2,7 +2,7 @@ import { expect, test } from 'bun:test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseConfig } from '../config/mod.ts';
+import { parseConfig } from '../config/yaml/mod.ts';
 import { createSpeaker } from '../speaker/mod.ts';
 import type { SpeakerEvent } from '../speaker/mod.ts';
 import { ControlClient } from './client.ts';

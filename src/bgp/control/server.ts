@@ -7,7 +7,7 @@ import { dirname } from 'node:path';
 import { GodwitError, messageOf } from '../../base/mod.ts';
 import { parseAddress, parsePrefix } from '../../net/mod.ts';
 import type { Family, IpAddress } from '../../net/mod.ts';
-import { parseNetwork } from '../config/mod.ts';
+import { parseNetwork } from '../config/yaml/mod.ts';
 import type { ConfigDiff } from '../config/mod.ts';
 import type { RouteQuery } from '../rib/mod.ts';
 import { networkAttributes } from '../speaker/mod.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test';
-import { parseConfig } from '../config/mod.ts';
+import { parseConfig } from '../config/yaml/mod.ts';
 import type { BgpConfig } from '../config/mod.ts';
 import { PolicyBook } from './policies.ts';
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'bun:test';
 import { ManualClock, silentLogger } from '../../base/mod.ts';
 import type { Logger } from '../../base/mod.ts';
 import { ip } from '../../net/mod.ts';
-import { parseConfig } from '../config/mod.ts';
+import { parseConfig } from '../config/yaml/mod.ts';
 import { CeaseSubcode, ceaseNotification, MessageType } from '../wire/mod.ts';
 import { FakeNetwork } from './fake-network.ts';
 import type { FakeSocket } from './fake-network.ts';

@@ -1,9 +1,9 @@
 /** The whole file: its schema, and what only makes sense when all of it is known (names, duplicates, families). */
 import { z } from 'zod';
-import { err, ok } from '../../base/mod.ts';
-import type { Result } from '../../base/mod.ts';
-import { familyOf, prefixContains, prefixesOverlap } from '../../net/mod.ts';
-import type { IpAddress } from '../../net/mod.ts';
+import { err, ok } from '../../../base/mod.ts';
+import type { Result } from '../../../base/mod.ts';
+import { familyOf, prefixContains, prefixesOverlap } from '../../../net/mod.ts';
+import type { IpAddress } from '../../../net/mod.ts';
 import {
   address,
   asn,
@@ -24,10 +24,10 @@ import {
 } from './fields.ts';
 import { dynamicSchema, groupSchema, mergeGroup, neighborSchema, settle } from './neighbors.ts';
 import type { RawGroup } from './neighbors.ts';
-import { compilePolicy, hasWildcard, parseCommunity } from '../policy/mod.ts';
+import { compilePolicy, hasWildcard, parseCommunity } from '../../policy/mod.ts';
 import { describePolicies, policiesSchema, prefixListsSchema } from './policies.ts';
 import { parseListen } from './listen.ts';
-import type { BgpConfig, DecisionConfig, DynamicRange, FibConfig, NeighborConfig, NetworkConfig } from './types.ts';
+import type { BgpConfig, DecisionConfig, DynamicRange, FibConfig, NeighborConfig, NetworkConfig } from '../types.ts';
 
 /** Where something is wrong, what is there, and what may be there. */
 export interface ConfigProblem {

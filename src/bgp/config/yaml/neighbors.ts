@@ -1,6 +1,6 @@
 /** Neighbours, groups and dynamic ranges: their schema, and how group and neighbour make one set of settings. */
 import { z } from 'zod';
-import type { Family } from '../../net/mod.ts';
+import type { Family } from '../../../net/mod.ts';
 import {
   address,
   asn,
@@ -16,7 +16,7 @@ import {
   section,
   string,
 } from './fields.ts';
-import type { FamilySettings, GracefulRestartMode, PeerSettings, RemoteAs, TimerConfig } from './types.ts';
+import type { FamilySettings, GracefulRestartMode, PeerSettings, RemoteAs, TimerConfig } from '../types.ts';
 
 const remoteAs = forms((value): z.ZodType<RemoteAs> => {
   if (Array.isArray(value)) return list(asn, 'AS numbers');

@@ -1,8 +1,15 @@
 // oxlint-disable unicorn/no-thenable -- `then` is the word for a term's verdict, and a term is never awaited
 /** Prefix lists and policies as they are written in YAML. */
 import { z } from 'zod';
-import { addressBits, familyOf, parsePrefix, prefixLength } from '../../net/mod.ts';
-import type { PolicyDescription, PolicyMatch, PolicySet, PolicyTerm, PrefixList, PrefixRule } from '../policy/mod.ts';
+import { addressBits, familyOf, parsePrefix, prefixLength } from '../../../net/mod.ts';
+import type {
+  PolicyDescription,
+  PolicyMatch,
+  PolicySet,
+  PolicyTerm,
+  PrefixList,
+  PrefixRule,
+} from '../../policy/mod.ts';
 import {
   address,
   asn,

@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { isMap, LineCounter, parseDocument } from 'yaml';
 import type { Document } from 'yaml';
-import { err, GodwitError, messageOf, ok, printable } from '../../base/mod.ts';
-import type { Result } from '../../base/mod.ts';
+import { err, GodwitError, messageOf, ok, printable } from '../../../base/mod.ts';
+import type { Result } from '../../../base/mod.ts';
 import { configFrom } from './schema.ts';
 import type { ConfigProblem } from './schema.ts';
-import type { BgpConfig } from './types.ts';
+import type { BgpConfig } from '../types.ts';
 
 /** Reads and checks a configuration file; password files are relative to it. */
 export function loadConfig(path: string): Result<BgpConfig, GodwitError> {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
-import { diffConfig, parseConfig } from './mod.ts';
-import type { BgpConfig } from './mod.ts';
+import { diffConfig } from '../diff.ts';
+import type { BgpConfig } from '../types.ts';
+import { parseConfig } from './load.ts';
 
 function config(text: string): BgpConfig {
   const parsed = parseConfig(text, (path) => (path === 'secret' ? 'from-file\n' : undefined));

@@ -3,8 +3,8 @@
  * and what may be there.
  */
 import { z } from 'zod';
-import { parseAddress, parseAsn, parsePrefix } from '../../net/mod.ts';
-import type { Asn, IpAddress, Prefix } from '../../net/mod.ts';
+import { parseAddress, parseAsn, parsePrefix } from '../../../net/mod.ts';
+import type { Asn, IpAddress, Prefix } from '../../../net/mod.ts';
 
 /** A configuration is parsed once: compiling the schema for it would take longer than parsing. */
 export const parseOptions = { jitless: true } as const;

@@ -1,5 +1,5 @@
-import { parseAddress } from '../../net/mod.ts';
-import type { IpAddress } from '../../net/mod.ts';
+import { parseAddress } from '../../../net/mod.ts';
+import type { IpAddress } from '../../../net/mod.ts';
 
 /** `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`. */
 export function parseListen(value: unknown): { address: IpAddress; port?: number } | undefined {
