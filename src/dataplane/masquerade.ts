@@ -6,11 +6,10 @@
  * for and told, because nothing in a table of ours could overrule them.
  */
 import type { NatRules } from '../desired/mod.ts';
-import { isErrno, errno } from '../sys/mod.ts';
 import { familyOf } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
-import { formatOperation, formatTransaction, removeTable, replaceTable, tableDrift } from '../nft/mod.ts';
 import type { AddressSet, Nftables, Rule, Table, TableName } from '../nft/mod.ts';
+import { tableChanges, tableRemoval } from './nft-table.ts';
 import type { Part, PlannedChange } from './part.ts';
 
 /** Our mark in nf_tables: the table's name. */
@@ -76,24 +75,7 @@ export class MasqueradePart implements Part {
   plan(): PlannedChange[] {
     const { want } = this;
     if (want === undefined) return [];
-    if (want === 'absent') {
-      if (!this.readIfPossible()) return [];
-      const text = removeTable(NFT_TABLE).map(formatOperation).join('\n');
-      return [{ text, apply: () => this.nft().run(removeTable(NFT_TABLE)) }];
-    }
-    if (tableDrift(want, this.nft().read(NFT_TABLE)) === undefined) return [];
-    const transaction = replaceTable(want);
-    return [{ text: formatTransaction(transaction), apply: () => this.nft().run(transaction) }];
-  }
-
-  /** A kernel without netfilter holds no table of ours. */
-  private readIfPossible(): boolean {
-    try {
-      return this.nft().read(NFT_TABLE) !== undefined;
-    } catch (error) {
-      if (isErrno(error, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL)) return false;
-      throw error;
-    }
+    return want === 'absent' ? tableRemoval(this.nft, NFT_TABLE) : tableChanges(this.nft, want);
   }
 
   /** Forward chains of others that drop by default; empty where there is no netfilter. */

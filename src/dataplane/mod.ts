@@ -10,7 +10,7 @@ export * from './routes/kernel.ts';
 export * from './routes/fake.ts';
 export * from './routes/main-table.ts';
 export * from './routes/reconciler.ts';
-export type { TunnelKernel, TunnelState } from './tunnels/device.ts';
+export type { TunnelKernel, TunnelOptions, TunnelState } from './tunnels/device.ts';
 export * from './tunnels/ipip.ts';
 export { GUARD_TABLE } from './tunnels/ipip-guard.ts';
 export * from './tunnels/path-mtu.ts';

@@ -5,10 +5,9 @@
  * the way back to the source lead out where the packet came in? Routes to pods are /128, so only the pod's own address
  * passes. One rule serves all pods; none is written when a pod comes or goes.
  */
-import { errno, isErrno } from '../sys/mod.ts';
-import { formatOperation, formatTransaction, removeTable, replaceTable, tableDrift } from '../nft/mod.ts';
 import type { Nftables, Table } from '../nft/mod.ts';
 import { ROUTED_PREFIX } from './endpoints-routed.ts';
+import { tableChanges, tableRemoval } from './nft-table.ts';
 import type { Part, PlannedChange } from './part.ts';
 
 /** Before connection tracking: what is forged costs nothing more. */
@@ -47,23 +46,6 @@ export class SourceCheckPart implements Part {
   plan(): PlannedChange[] {
     const { want } = this;
     if (want === undefined) return [];
-    if (want === 'absent') {
-      if (!this.readIfPossible()) return [];
-      const transaction = removeTable(sourceCheckTable);
-      return [{ text: transaction.map(formatOperation).join('\n'), apply: () => this.nft().run(transaction) }];
-    }
-    if (tableDrift(sourceCheckTable, this.nft().read(sourceCheckTable)) === undefined) return [];
-    const transaction = replaceTable(sourceCheckTable);
-    return [{ text: formatTransaction(transaction), apply: () => this.nft().run(transaction) }];
-  }
-
-  /** A kernel without netfilter holds no table of ours. */
-  private readIfPossible(): boolean {
-    try {
-      return this.nft().read(sourceCheckTable) !== undefined;
-    } catch (error) {
-      if (isErrno(error, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL)) return false;
-      throw error;
-    }
+    return want === 'absent' ? tableRemoval(this.nft, sourceCheckTable) : tableChanges(this.nft, sourceCheckTable);
   }
 }

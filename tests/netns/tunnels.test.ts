@@ -4,7 +4,8 @@ import { detachTcx, tcxPrograms } from '../../src/bpf/mod.ts';
 import { ManualClock } from '../../src/base/mod.ts';
 import { IpipPart, VxlanPart } from '../../src/dataplane/mod.ts';
 import type { IpipTunnel, VxlanTunnel } from '../../src/desired/mod.ts';
-import { guardChanges, guardTable } from '../../src/dataplane/tunnels/ipip-guard.ts';
+import { tableChanges, tableRemoval } from '../../src/dataplane/nft-table.ts';
+import { GUARD_TABLE, guardTable } from '../../src/dataplane/tunnels/ipip-guard.ts';
 import { addressBytes, ip } from '../../src/net/mod.ts';
 import type { MacAddress } from '../../src/net/mod.ts';
 import { AF, bindSocket, openSocket, receive, sendTo, SOCK } from '../../src/sys/mod.ts';
@@ -172,8 +173,8 @@ describe.skipIf(!here)('tunnels', () => {
   test('F32: with the kernel’s own device nf_tables takes protocol 4 only from known nodes', async () => {
     net.in('n1', 'ip addr add 192.168.1.77/24 dev eth0');
     const nft = () => nodes[2].kernel.nft();
-    for (const change of guardChanges(nft, guardTable(new Set([ip('192.168.1.2')])))) change.apply();
-    expect(guardChanges(nft, guardTable(new Set([ip('192.168.1.2')])))).toEqual([]);
+    for (const change of tableChanges(nft, guardTable(new Set([ip('192.168.1.2')])))) change.apply();
+    expect(tableChanges(nft, guardTable(new Set([ip('192.168.1.2')])))).toEqual([]);
     const IPIP = 4;
     using receiver = nodes[2].space.run(() => openSocket(AF.INET, SOCK.RAW | SOCK.NONBLOCK, IPIP));
     const sockaddr = (address: string) =>
@@ -192,7 +193,7 @@ describe.skipIf(!here)('tunnels', () => {
     send('192.168.1.2');
     // packets keep their order: a stranger's would have come first
     expect(await until('the packet of a node', next)).toBe('192.168.1.2');
-    for (const change of guardChanges(nft, 'absent')) change.apply();
+    for (const change of tableRemoval(nft, GUARD_TABLE)) change.apply();
     send('192.168.1.77');
     expect(await until('the same without a guard', next)).toBe('192.168.1.77');
     net.in('n1', 'ip addr del 192.168.1.77/24 dev eth0');

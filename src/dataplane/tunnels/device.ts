@@ -21,6 +21,14 @@ export interface TunnelKernel {
   inside<T>(action: () => T): T;
 }
 
+export interface TunnelOptions {
+  readonly clock?: Clock;
+  /** How long nothing must have come in before a tunnel that is not wanted any more goes. */
+  readonly quietMs?: number;
+}
+
+export const DEFAULT_QUIET_MS = 60_000;
+
 /** How a tunnel stands, for status and for what is published. */
 export interface TunnelState {
   /** The other nodes may send to it. */

@@ -3,10 +3,7 @@
  * from anywhere, and what is inside them has no source anybody checked. (The BPF form asks its own map of peers.)
  */
 import type { IpAddress } from '../../net/mod.ts';
-import { formatOperation, formatTransaction, removeTable, replaceTable, tableDrift } from '../../nft/mod.ts';
-import type { Nftables, Table, TableName } from '../../nft/mod.ts';
-import { errno, isErrno } from '../../sys/mod.ts';
-import type { PlannedChange } from '../part.ts';
+import type { Table, TableName } from '../../nft/mod.ts';
 
 export const GUARD_TABLE: TableName = { family: 'ip', name: 'godwit-ipip' };
 
@@ -29,21 +26,4 @@ export function guardTable(peers: ReadonlySet<IpAddress>): Table {
     sets: [{ name: 'nodes', family: 4, addresses: [...peers] }],
     chains: [{ name: 'input', base, rules: [rule] }],
   };
-}
-
-export function guardChanges(nft: () => Nftables, want: Table | 'absent'): PlannedChange[] {
-  if (want !== 'absent') {
-    if (tableDrift(want, nft().read(GUARD_TABLE)) === undefined) return [];
-    const transaction = replaceTable(want);
-    return [{ text: formatTransaction(transaction), apply: () => nft().run(transaction) }];
-  }
-  try {
-    if (nft().read(GUARD_TABLE) === undefined) return [];
-  } catch (error) {
-    // a kernel without netfilter holds no table of ours
-    if (isErrno(error, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL)) return [];
-    throw error;
-  }
-  const transaction = removeTable(GUARD_TABLE);
-  return [{ text: transaction.map(formatOperation).join('\n'), apply: () => nft().run(transaction) }];
 }

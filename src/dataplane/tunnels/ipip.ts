@@ -5,27 +5,27 @@
  * nobody uses it any more.
  */
 import { GodwitError, systemClock } from '../../base/mod.ts';
-import type { Clock } from '../../base/mod.ts';
 import type { IpipTunnel } from '../../desired/mod.ts';
 import { addLink, deleteLink, setLink } from '../../netlink/mod.ts';
 import type { Link } from '../../netlink/mod.ts';
 import { errno, isErrno } from '../../sys/mod.ts';
+import { tableChanges, tableRemoval } from '../nft-table.ts';
 import type { Part, PlannedChange } from '../part.ts';
-import { clearAddresses, deviceChanges, Farewell, reversePathChanges, routesThrough } from './device.ts';
-import type { TunnelKernel, TunnelState, Waiting } from './device.ts';
+import {
+  clearAddresses,
+  DEFAULT_QUIET_MS,
+  deviceChanges,
+  Farewell,
+  reversePathChanges,
+  routesThrough,
+} from './device.ts';
+import type { TunnelKernel, TunnelOptions, TunnelState, Waiting } from './device.ts';
 import { BpfIpip } from './ipip-bpf.ts';
-import { guardChanges, guardTable } from './ipip-guard.ts';
+import { GUARD_TABLE, guardTable } from './ipip-guard.ts';
 
 /** Which of the two forms is in use. */
 export type IpipForm = 'kernel' | 'bpf';
 
-export interface TunnelOptions {
-  readonly clock?: Clock;
-  /** How long nothing must have come in before a tunnel that is not wanted any more goes. */
-  readonly quietMs?: number;
-}
-
-export const DEFAULT_QUIET_MS = 60_000;
 /** Our mark on the device, in its alias. */
 export const IPIP_MARK = 'godwit:ipip';
 
@@ -126,7 +126,7 @@ export class IpipPart implements Part, Disposable {
       return byProgram();
     };
     try {
-      return guardChanges(() => this.kernel.nft(), guardTable(want.peers)).map(({ text, apply }) => ({
+      return tableChanges(() => this.kernel.nft(), guardTable(want.peers)).map(({ text, apply }) => ({
         text,
         apply: () => {
           try {
@@ -165,7 +165,7 @@ export class IpipPart implements Part, Disposable {
     }
     if (this.gone && form === undefined) return [];
     const remove = link && form !== undefined ? [this.deviceRemoval(link)] : [];
-    const guard = guardChanges(() => this.kernel.nft(), 'absent');
+    const guard = tableRemoval(() => this.kernel.nft(), GUARD_TABLE);
     const changes = [...this.bpf.detachments(), ...remove, ...guard];
     this.gone = changes.length === 0;
     return changes;

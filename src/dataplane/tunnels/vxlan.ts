@@ -10,10 +10,15 @@ import { addLink, deleteLink, deleteNeighbour, NTF, NUD, setLink, setNeighbour }
 import type { Link, Neighbour, Rtnetlink } from '../../netlink/mod.ts';
 import type { Part, PlannedChange } from '../part.ts';
 import { ROUTE_PROTOCOL } from '../routes/reconciler.ts';
-import { deviceChanges, Farewell, gatewaysThrough, reversePathChanges, routesThrough } from './device.ts';
-import type { TunnelKernel, TunnelState, Waiting } from './device.ts';
-import { DEFAULT_QUIET_MS } from './ipip.ts';
-import type { TunnelOptions } from './ipip.ts';
+import {
+  DEFAULT_QUIET_MS,
+  deviceChanges,
+  Farewell,
+  gatewaysThrough,
+  reversePathChanges,
+  routesThrough,
+} from './device.ts';
+import type { TunnelKernel, TunnelOptions, TunnelState, Waiting } from './device.ts';
 
 export const VXLAN_MARK = 'godwit:vxlan';
 
