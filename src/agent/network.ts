@@ -6,6 +6,7 @@
  */
 import type { Clock, Logger, Result } from '../base/mod.ts';
 import type { BlockAccess } from '../cni/mod.ts';
+import { ROUTED_PREFIX } from '../dataplane/mod.ts';
 import type { Caretaker, RouteReconciler, SysctlWish } from '../dataplane/mod.ts';
 import type { Datastore, LeaseId } from '../datastore/mod.ts';
 import type { NatRules, PodNetwork } from '../desired/mod.ts';
@@ -30,6 +31,9 @@ export interface NodeView {
   /** An address in use is on no interface just now; it may come back, or be given up after a grace. */
   readonly missingAddress: boolean;
 }
+
+/** Names of the devices by which pods' packets come, of whatever network. */
+export const podDevices = ({ bridge }: Pick<AgentConfig, 'bridge'>): readonly string[] => [`${ROUTED_PREFIX}*`, bridge];
 
 /** What the shell gives to a network. */
 export interface NetworkContext {

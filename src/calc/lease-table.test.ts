@@ -48,12 +48,14 @@ const sorted = (routes: Iterable<{ destination: string }>) =>
 test('a change tells the routes it made and unmade, and nothing for what is as it was', () => {
   const table = new LeaseTable();
   const first = lease('b', 'host-gw', ['10.244.1.0/24', '10.168.0.3']);
-  expect(table.set(first)).toEqual({ wanted: [], unwanted: [], peers: false });
+  const nothing = { wanted: [], unwanted: [], peers: false, nodes: false };
+  expect(table.set(first)).toEqual({ ...nothing, nodes: true });
+  expect(table.nodes).toEqual([ip('10.168.0.3')]);
   expect(table.problems).toEqual([]);
   table.setView(view);
   const [route] = table.routes;
   expect(route).toMatchObject({ destination: '10.244.1.0/24', nextHops: [{ via: '10.168.0.3', device: 'eth0' }] });
-  expect(table.set({ ...first })).toEqual({ wanted: [], unwanted: [], peers: false });
+  expect(table.set({ ...first })).toEqual(nothing);
   // a claim that comes first takes the subnet over; when it goes, the other has it again
   const taken = table.set(lease('a', 'host-gw', ['10.244.1.0/24', '10.168.0.4']));
   expect(taken).toMatchObject({ wanted: [{ nextHops: [{ via: '10.168.0.4' }] }], unwanted: [] });
@@ -67,7 +69,7 @@ test('a change tells the routes it made and unmade, and nothing for what is as i
     unwanted: [{ destination: '10.244.1.0/24' }],
   });
   expect(table.delete('b')).toMatchObject({ wanted: [], unwanted: [{ destination: '10.244.2.0/24' }] });
-  expect(table.delete('b')).toEqual({ wanted: [], unwanted: [], peers: false });
+  expect(table.delete('b')).toEqual(nothing);
   expect([...table.routes]).toEqual([]);
 });
 

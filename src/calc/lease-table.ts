@@ -5,7 +5,7 @@
  */
 import type { Route, VxlanPeer } from '../desired/mod.ts';
 import { familyOf, prefixLength } from '../net/mod.ts';
-import type { Prefix } from '../net/mod.ts';
+import type { IpAddress, Prefix } from '../net/mod.ts';
 import { ClaimCheck, inTableOrder, keepRoute, leaseRoutes } from './leases.ts';
 import type { LeaseFact, LeaseProblem, LeaseView } from './leases.ts';
 
@@ -16,10 +16,12 @@ export interface RouteChanges {
   readonly unwanted: readonly Route[];
   /** Whether the other ends of the VXLAN are others than before. */
   readonly peers: boolean;
+  /** Whether the addresses of nodes may be others than before. */
+  readonly nodes: boolean;
 }
 
 const NO_PROBLEMS: readonly LeaseProblem[] = [];
-const NO_CHANGES: RouteChanges = { wanted: [], unwanted: [], peers: false };
+const NO_CHANGES: RouteChanges = { wanted: [], unwanted: [], peers: false, nodes: false };
 
 export class LeaseTable {
   private readonly facts = new Map<string, LeaseFact>();
@@ -43,6 +45,11 @@ export class LeaseTable {
   /** The nodes that routes go to through a VXLAN. */
   get peers(): readonly VxlanPeer[] {
     return [...this.peers_.values()];
+  }
+
+  /** The addresses of all nodes that have a lease, whatever it says. */
+  get nodes(): readonly IpAddress[] {
+    return [...new Set([...this.facts.values()].flatMap((fact) => addressesOf(fact)))];
   }
 
   /** For people: in the order of a route table. */
@@ -76,7 +83,7 @@ export class LeaseTable {
       this.claims.get(subnet)?.delete(fact.name);
       subnets.add(subnet);
     }
-    return this.settleAll(subnets);
+    return this.settleAll(subnets, !Bun.deepEquals(addressesOf(before), addressesOf(fact)));
   }
 
   delete(name: string): RouteChanges {
@@ -85,7 +92,7 @@ export class LeaseTable {
     this.facts.delete(name);
     const subnets = new Set(before.subnets.map(({ subnet }) => subnet));
     for (const subnet of subnets) this.claims.get(subnet)?.delete(name);
-    return this.settleAll(subnets);
+    return this.settleAll(subnets, true);
   }
 
   private claimants(subnet: Prefix): Set<string> {
@@ -94,7 +101,7 @@ export class LeaseTable {
     return names;
   }
 
-  private settleAll(subnets: Iterable<Prefix>): RouteChanges {
+  private settleAll(subnets: Iterable<Prefix>, nodes: boolean): RouteChanges {
     this.problems_ = undefined;
     const wanted: Route[] = [];
     const unwanted: Route[] = [];
@@ -107,7 +114,7 @@ export class LeaseTable {
       if (after) wanted.push(after);
       else if (before) unwanted.push(before);
     }
-    return { wanted, unwanted, peers };
+    return { wanted, unwanted, peers, nodes };
   }
 
   /** Finds the lease that has the subnet: the first by name whose claim is good. */
@@ -147,4 +154,6 @@ export class LeaseTable {
   }
 }
 
+const addressesOf = (fact: LeaseFact | undefined): IpAddress[] =>
+  fact?.subnets.flatMap(({ publicIp }) => publicIp ?? []) ?? [];
 const familyIn = (key: string): string => key[0]!;

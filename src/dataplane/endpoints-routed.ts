@@ -57,7 +57,9 @@ export function openLink(batch: Batch, link: Link, ipv6: boolean): void {
     [IPV4_DEVCONF.FORWARDING]: 1,
     [IPV4_DEVCONF.PROXY_ARP]: 1,
     [IPV4_DEVCONF.RP_FILTER]: 1,
-    [IPV4_DEVCONF.ROUTE_LOCALNET]: 1,
+    [IPV4_DEVCONF.ACCEPT_SOURCE_ROUTE]: 0,
+    // what listens on 127.0.0.1 trusts its callers; who forwards a port there sets this, as the portmap plugin does
+    [IPV4_DEVCONF.ROUTE_LOCALNET]: 0,
     [IPV4_DEVCONF.ACCEPT_REDIRECTS]: 0,
     [IPV4_DEVCONF.SEND_REDIRECTS]: 0,
   };
@@ -84,6 +86,7 @@ const guards: Readonly<Record<string, string>> = {
   'ipv4/conf/*/rp_filter': '1',
   'ipv4/conf/*/proxy_arp': '1',
   'ipv4/conf/*/forwarding': '1',
+  'ipv4/conf/*/accept_source_route': '0',
   'ipv6/conf/*/accept_ra': '0',
 };
 

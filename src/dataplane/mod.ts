@@ -12,6 +12,5 @@ export * from './routes/main-table.ts';
 export * from './routes/reconciler.ts';
 export type { TunnelKernel, TunnelOptions, TunnelState } from './tunnels/device.ts';
 export * from './tunnels/ipip.ts';
-export { GUARD_TABLE } from './tunnels/ipip-guard.ts';
 export * from './tunnels/path-mtu.ts';
 export * from './tunnels/vxlan.ts';

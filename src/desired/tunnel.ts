@@ -39,4 +39,6 @@ export interface VxlanTunnel {
   /** Bytes; the uplink's less 50 over IPv4, 70 over IPv6. */
   readonly mtu: number;
   readonly peers: readonly VxlanPeer[];
+  /** Addresses of the nodes from which its packets are taken: those that have no end yet, too. */
+  readonly from: ReadonlySet<IpAddress>;
 }

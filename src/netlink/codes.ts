@@ -103,6 +103,7 @@ export const IPV4_DEVCONF = {
   ACCEPT_REDIRECTS: 4,
   SEND_REDIRECTS: 6,
   RP_FILTER: 8,
+  ACCEPT_SOURCE_ROUTE: 9,
   ROUTE_LOCALNET: 26,
 } as const;
 export const IFA = { ADDRESS: 1, LOCAL: 2, LABEL: 3, BROADCAST: 4, FLAGS: 8 } as const;

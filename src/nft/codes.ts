@@ -48,6 +48,7 @@ export const NFTA_GEN_PROC_PID = 2;
 export const NFT_META = { OIFNAME: 7, IIFNAME: 6, NFPROTO: 15, L4PROTO: 16 } as const;
 export const NFT_CMP = { EQ: 0, NEQ: 1 } as const;
 export const NFT_PAYLOAD_NETWORK_HEADER = 1;
+export const NFT_PAYLOAD_TRANSPORT_HEADER = 2;
 /** The verdict register, and the first data register (16 bytes). */
 export const NFT_REG = { VERDICT: 0, R1: 1 } as const;
 export const NF_NAT_RANGE_PROTO_RANDOM_FULLY = 16;

@@ -5,7 +5,14 @@
 import { addressBytes, familyOf, prefixAddress, prefixLength } from '../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../net/mod.ts';
 import type { Batch } from '../netlink/mod.ts';
-import { NFPROTO, NFT_CMP, NFT_META, NFT_REG, NFT_PAYLOAD_NETWORK_HEADER } from './codes.ts';
+import {
+  NFPROTO,
+  NFT_CMP,
+  NFT_META,
+  NFT_REG,
+  NFT_PAYLOAD_NETWORK_HEADER,
+  NFT_PAYLOAD_TRANSPORT_HEADER,
+} from './codes.ts';
 import { NF_NAT_RANGE_PROTO_RANDOM_FULLY, NF_VERDICT, NFTA_BITWISE, NFTA_CMP, NFTA_DATA, NFTA_EXPR } from './codes.ts';
 import { NFT_FIB_RESULT_OIF, NFTA_FIB, NFTA_FIB_F } from './codes.ts';
 import {
@@ -22,6 +29,9 @@ import {
 import type { NftFamily, Statement } from './table.ts';
 
 const IFNAMSIZ = 16;
+const UDP = 17;
+/** In the header of RFC 768. */
+const UDP_DESTINATION_PORT = 2;
 
 function expression(batch: Batch, name: string, data: () => void): void {
   batch.nested(NFTA_LIST_ELEM, () => {
@@ -53,12 +63,16 @@ function loadAddress(batch: Batch, of: 'source' | 'destination', family: Family,
     loadMeta(batch, NFT_META.NFPROTO);
     compare(batch, [family === 4 ? NFPROTO.ip : NFPROTO.ip6]);
   }
+  loadPayload(batch, NFT_PAYLOAD_NETWORK_HEADER, offsets[family][of], family === 4 ? 4 : 16);
+}
+
+function loadPayload(batch: Batch, base: number, offset: number, length: number): void {
   expression(batch, 'payload', () => {
     batch
       .attributeU32be(NFTA_PAYLOAD.DREG, NFT_REG.R1)
-      .attributeU32be(NFTA_PAYLOAD.BASE, NFT_PAYLOAD_NETWORK_HEADER)
-      .attributeU32be(NFTA_PAYLOAD.OFFSET, offsets[family][of])
-      .attributeU32be(NFTA_PAYLOAD.LEN, family === 4 ? 4 : 16);
+      .attributeU32be(NFTA_PAYLOAD.BASE, base)
+      .attributeU32be(NFTA_PAYLOAD.OFFSET, offset)
+      .attributeU32be(NFTA_PAYLOAD.LEN, length);
   });
 }
 
@@ -126,6 +140,12 @@ export function encodeStatement(batch: Batch, statement: Statement, table: NftFa
     case 'protocol':
       loadMeta(batch, NFT_META.L4PROTO);
       compare(batch, [statement.number]);
+      break;
+    case 'udpPort':
+      loadMeta(batch, NFT_META.L4PROTO);
+      compare(batch, [UDP]);
+      loadPayload(batch, NFT_PAYLOAD_TRANSPORT_HEADER, UDP_DESTINATION_PORT, 2);
+      compare(batch, [statement.port >> 8, statement.port & 0xff]);
       break;
     case 'inputDevice':
       matchDevice(batch, NFT_META.IIFNAME, statement.name, statement.negate ?? false);

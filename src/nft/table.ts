@@ -22,6 +22,8 @@ export type Statement =
     }
   /** Number of the protocol in the IP header. */
   | { readonly type: 'protocol'; readonly number: number }
+  /** Destination port of UDP. */
+  | { readonly type: 'udpPort'; readonly port: number }
   /** A name that ends with `*` is the beginning of one. */
   | { readonly type: 'inputDevice' | 'outputDevice'; readonly name: string; readonly negate?: boolean }
   /** The packet came in by a device the route back to its source does not lead to (RFC 3704 section 2.2). */
@@ -100,6 +102,8 @@ export function formatStatement(statement: Statement): string {
     }
     case 'protocol':
       return `meta l4proto ${statement.number}`;
+    case 'udpPort':
+      return `udp dport ${statement.port}`;
     case 'inputDevice':
       return `iifname ${not}"${statement.name}"`;
     case 'outputDevice':

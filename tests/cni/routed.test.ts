@@ -82,7 +82,8 @@ describe.skipIf(!here)('routed pods', () => {
     const settings = {
       'ipv4/conf/*/rp_filter': '1',
       'ipv4/conf/*/proxy_arp': '1',
-      'ipv4/conf/*/route_localnet': '1',
+      'ipv4/conf/*/route_localnet': '0',
+      'ipv4/conf/*/accept_source_route': '0',
       'ipv4/conf/*/forwarding': '1',
       'ipv4/conf/*/accept_redirects': '0',
       'ipv4/conf/*/send_redirects': '0',

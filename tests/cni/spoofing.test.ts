@@ -6,7 +6,16 @@ import type { IpAddress, MacAddress } from '../../src/net/mod.ts';
 import { openNftables } from '../../src/nft/mod.ts';
 import { NetworkNamespace, writeSysctl } from '../../src/sys/mod.ts';
 import { runPlugin } from '../support/cni.ts';
-import { arpReply, BROADCAST, routerAdvertisement, sendFrame, udp } from '../support/frames.ts';
+import {
+  arpReply,
+  BROADCAST,
+  extended,
+  laterFragment,
+  routerAdvertisement,
+  sendFrame,
+  sourceRouted,
+  udp,
+} from '../support/frames.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { TestNamespaces, until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
@@ -72,14 +81,15 @@ describe.skipIf(!here)('a routed pod that lies', () => {
       .find((text) => text.includes(`saddr ${source} `));
     return Number(/packets (\d+)/.exec(line!)![1]);
   }
-  const forge = (source: IpAddress): void => {
+  const same = (packet: number[]) => packet;
+  const forge = (source: IpAddress, change = same): void => {
     const [family, to] = source.includes(':') ? (['ipv6', target!.v6] as const) : (['ipv4', target!.v4] as const);
-    sendFrame(liar!.namespace, 'eth0', ROUTED_HOST_MAC, family, udp(source, to));
+    sendFrame(liar!.namespace, 'eth0', ROUTED_HOST_MAC, family, change(udp(source, to)));
   };
   /** What is forged does not arrive, though what is sent honestly right after it does. */
-  async function expectDropped(forged: IpAddress, own: IpAddress): Promise<void> {
+  async function expectDropped(forged: IpAddress, own: IpAddress, change = same): Promise<void> {
     const before = [arrived(forged), arrived(own)];
-    forge(forged);
+    forge(forged, change);
     forge(own);
     await until('the honest packet arrives', () => arrived(own) > before[1]!);
     expect(arrived(forged)).toBe(before[0]!);
@@ -105,6 +115,83 @@ describe.skipIf(!here)('a routed pod that lies', () => {
     expect(keeper.pass()).toBe(true);
     expect(check.plan()).toEqual([]);
     await expectDropped(victim!.v6, liar!.v6);
+  });
+
+  test('cannot by fragments or extension headers', async () => {
+    await expectDropped(victim!.v4, liar!.v4, laterFragment);
+    for (const header of [44, 60] as const) {
+      const change = (packet: number[]) => extended(packet, header);
+      await expectDropped(victim!.v6, liar!.v6, change);
+    }
+    // they are what the target takes from the pod itself
+    const before = arrived(liar!.v6);
+    forge(liar!.v6, (packet) => extended(packet, 60));
+    await until('an honest packet with an extension header', () => arrived(liar!.v6) > before);
+  });
+
+  test('cannot send from addresses that are nobody’s', async () => {
+    const all = [
+      '127.0.0.1',
+      '0.0.0.0',
+      '255.255.255.255',
+      '::1',
+      '::',
+      `::ffff:${victim!.v4}`,
+      `64:ff9b::${victim!.v4}`,
+    ];
+    const rules = [
+      'add rule inet t in ip saddr { 127.0.0.0/8, 0.0.0.0/8, 255.255.255.255 } counter',
+      'add rule inet t in ip6 saddr { ::/96, ::ffff:0:0/96, 64:ff9b::/96 } counter',
+    ];
+    spaces.run('target', 'sh', '-c', `nft -f - <<'EOF'\n${rules.join('\n')}\nEOF`);
+    for (const source of all) forge(ip(source));
+    for (const own of [liar!.v4, liar!.v6]) {
+      const before = arrived(own);
+      forge(own);
+      await until('the honest packet arrives', () => arrived(own) > before);
+    }
+    const listed = spaces.run('target', 'nft', 'list', 'table', 'inet', 't').split('\n');
+    expect(listed.filter((line) => /saddr [{]/.test(line)).map((line) => /packets (\d+)/.exec(line)![1])).toEqual([
+      '0',
+      '0',
+    ]);
+  });
+
+  test('cannot have the node route by the packet’s own list, also where the node is told to', async () => {
+    const path = `net/ipv4/conf/${liar!.host}/accept_source_route`;
+    writeSysctl('net/ipv4/conf/all/accept_source_route', 1);
+    // the target takes such packets, too
+    for (const of of ['all', 'eth0'])
+      spaces.run('target', 'sysctl', '-qw', `net.ipv4.conf.${of}.accept_source_route=1`);
+    const change = (packet: number[]) => sourceRouted(packet, ip('192.0.2.1'));
+    const before = arrived(liar!.v4);
+    forge(liar!.v4, change);
+    forge(liar!.v4);
+    await until('the plain packet', () => arrived(liar!.v4) > before);
+    expect(arrived(liar!.v4)).toBe(before + 1);
+    writeSysctl(path, 1);
+    forge(liar!.v4, change);
+    await until('the other one, where the pod’s link says so too', () => arrived(liar!.v4) === before + 2);
+    writeSysctl(path, 0);
+    writeSysctl('net/ipv4/conf/all/accept_source_route', 0);
+  });
+
+  test('cannot reach what listens on the node’s loopback addresses; where the link says so it could', async () => {
+    const rules =
+      'add table inet t\nadd chain inet t in { type filter hook input priority 0; }\nadd rule inet t in iifname cali* ip daddr 127.0.0.0/8 counter';
+    spaces.run('host', 'sh', '-c', `nft -f - <<'EOF'\n${rules}\nEOF`);
+    const came = () => Number(/packets (\d+)/.exec(spaces.run('host', 'nft', 'list', 'table', 'inet', 't'))![1]);
+    const knock = () => sendFrame(liar!.namespace, 'eth0', ROUTED_HOST_MAC, 'ipv4', udp(liar!.v4, ip('127.0.0.1')));
+    const before = arrived(liar!.v4);
+    knock();
+    forge(liar!.v4);
+    await until('the next packet is through', () => arrived(liar!.v4) > before);
+    expect(came()).toBe(0);
+    writeSysctl(`net/ipv4/conf/${liar!.host}/route_localnet`, 1);
+    knock();
+    await until('it comes in', () => came() === 1);
+    writeSysctl(`net/ipv4/conf/${liar!.host}/route_localnet`, 0);
+    spaces.run('host', 'nft', 'delete', 'table', 'inet', 't');
   });
 
   test('cannot either where the node is told to check loosely everywhere', async () => {

@@ -46,7 +46,7 @@ describe.skipIf(!here)('an underlay with a smaller MTU', () => {
     const routes = space.run(() => new RouteReconciler({ kernel: openRouteKernel() }));
     const mtus = new PathMtus({ changed: () => plan() });
     const ipip = new IpipPart(kernel);
-    const vxlan = new VxlanPart(kernel, 'vxlan.calico');
+    const vxlan = new VxlanPart(kernel, 'vxlan.calico', 4);
     const plan = () => {
       const encapsulation = new Encapsulation({ ...view, pathMtus: mtus.values() });
       ipip.setDesired(encapsulation.ipip() ?? 'absent');

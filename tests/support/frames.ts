@@ -34,6 +34,41 @@ function packet(source: IpAddress, destination: IpAddress, protocol: number, car
 export const udp = (source: IpAddress, destination: IpAddress): number[] =>
   packet(source, destination, UDP, [...u16(4000), ...u16(4001), ...u16(8), 0, 0], 6);
 
+const swap = (bytes: number[], checksumAt: number): number[] => {
+  [bytes[checksumAt], bytes[checksumAt + 1]] = [0, 0];
+  [bytes[checksumAt], bytes[checksumAt + 1]] = checksum(bytes);
+  return bytes;
+};
+
+/** The same IPv4 packet to `by`, with the option "loose source route" (RFC 791) to where it went before. */
+export function sourceRouted(plain: readonly number[], by: IpAddress): number[] {
+  const [LSRR, POINTER, END] = [131, 4, 0];
+  const option = [LSRR, 7, POINTER, ...plain.slice(16, 20), END];
+  const header = [0x47, 0, ...u16(plain.length + 8), ...plain.slice(4, 10), 0, 0, ...plain.slice(12, 16)];
+  return [...swap([...header, ...addressBytes(by), ...option], 10), ...plain.slice(20)];
+}
+
+/** The same IPv4 packet as a fragment that begins somewhere behind. */
+export function laterFragment(plain: readonly number[]): number[] {
+  const OFFSET = 64;
+  return [...swap([...plain.slice(0, 6), ...u16(OFFSET), ...plain.slice(8, 20)], 10), ...plain.slice(20)];
+}
+
+/** The same IPv6 packet behind a destination options header (60), or as the first fragment of one (44). */
+export function extended(plain: readonly number[], header: 44 | 60): number[] {
+  const next = plain[6]!;
+  const FIRST_OF_MORE = 1;
+  const extension = header === 60 ? [next, 0, 1, 4, 0, 0, 0, 0] : [next, 0, 0, FIRST_OF_MORE, 0, 0, 0, 9];
+  return [
+    ...plain.slice(0, 4),
+    ...u16(plain.length - 40 + 8),
+    header,
+    ...plain.slice(7, 40),
+    ...extension,
+    ...plain.slice(40),
+  ];
+}
+
 /** RFC 4861 section 4.2, with a prefix to make an address of: "I am your router". */
 export function routerAdvertisement(source: IpAddress, prefix: IpAddress): number[] {
   const advertisement = [134, 0, 0, 0, 64, 0, ...u16(1800), 0, 0, 0, 0, 0, 0, 0, 0];

@@ -85,9 +85,9 @@ export class RoutedNodes implements Disposable {
   }
 
   /** A pod of node `n`: namespace `pN`, 10.233.N.2. */
-  addPod(n: number, mtu = 1500): void {
+  addPod(n: number, mtu = 1500): NetworkNamespace {
     const pod = `p${n}`;
-    this.spaces.add(pod);
+    const space = this.spaces.add(pod);
     this.in(
       `n${n}`,
       `ip link add cali${n} mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${this.spaces.name(pod)}; ip link set cali${n} up;
@@ -98,6 +98,7 @@ export class RoutedNodes implements Disposable {
       `ip link set lo up; ip link set eth0 up; ip addr add 10.233.${n}.2/32 dev eth0;
        ip route add 169.254.1.1 dev eth0 scope link; ip route add default via 169.254.1.1`,
     );
+    return space;
   }
 
   /** Runs a few shell lines in a namespace; throws when one fails. */

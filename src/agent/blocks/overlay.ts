@@ -8,6 +8,7 @@ import type { Datastore } from '../../datastore/mod.ts';
 import type { NatRules, Route } from '../../desired/mod.ts';
 import type { BlockIpam } from '../../ipam/blocks/mod.ts';
 import type { Family } from '../../net/mod.ts';
+import { podDevices } from '../network.ts';
 import type { NetworkContext, NodeView } from '../network.ts';
 import type { Knowledge } from './knowledge.ts';
 import { Owners } from './owners.ts';
@@ -37,6 +38,7 @@ export class Overlay {
     this.tunnels = new Tunnels({
       ...{ node: config.node, resources: knowledge.resources, log, clock, kernel, caretaker },
       quietMs: config.tunnelQuietSeconds * 1000,
+      pods: podDevices(config),
       changed: () => {
         this.stale = true;
         context.changed();

@@ -51,6 +51,8 @@ export class Tunnels {
     readonly clock: Clock;
     /** How long a tunnel nobody wants stays after the last packet, milliseconds. */
     readonly quietMs: number;
+    /** Names of pods' devices. */
+    readonly pods: readonly string[];
     readonly log: Logger;
     /** An address came, a device is in place, a path takes less than was thought: plan anew. */
     readonly changed: () => void;
@@ -61,9 +63,9 @@ export class Tunnels {
     this.caretaker = options.caretaker;
     this.log = options.log;
     this.changed = options.changed;
-    const { kernel, clock, quietMs } = options;
-    this.ipip = new IpipPart(kernel, { clock, quietMs }, IPIP_DEVICE);
-    const vxlan = (family: Family) => new VxlanPart(kernel, VXLAN_DEVICE[family], { clock, quietMs });
+    const { kernel, clock, quietMs, pods } = options;
+    this.ipip = new IpipPart(kernel, { clock, quietMs, pods }, IPIP_DEVICE);
+    const vxlan = (family: Family) => new VxlanPart(kernel, VXLAN_DEVICE[family], family, { clock, quietMs, pods });
     this.vxlan = { 4: vxlan(4), 6: vxlan(6) };
     this.pathMtus = new PathMtus({ clock, changed: () => this.changed() });
     for (const part of [this.ipip, this.vxlan[4], this.vxlan[6]]) options.caretaker.add(part);

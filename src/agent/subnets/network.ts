@@ -14,6 +14,7 @@ import { followNetwork, isOwn, readSubnetEnv, subnetList } from '../../ipam/mod.
 import type { NetworkUpdate, SubnetLease } from '../../ipam/mod.ts';
 import type { Family } from '../../net/mod.ts';
 import type { NodeAddress } from '../detect.ts';
+import { podDevices } from '../network.ts';
 import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { isSetAside, leaseFact, leaseName, Ownership } from './ownership.ts';
@@ -55,6 +56,7 @@ export class SubnetNetwork implements AgentNetwork {
     this.vxlan = new VxlanDevices(kernel, caretaker, {
       clock: context.clock,
       quietMs: config.tunnelQuietSeconds * 1000,
+      pods: podDevices(config),
     });
     context.routes.expect(LEASES);
   }
@@ -109,8 +111,8 @@ export class SubnetNetwork implements AgentNetwork {
       changes = isSetAside(update.lease) ? table.delete(fact.name) : table.set(fact);
     } else return true;
     if (!this.handed) return false;
-    if (changes.peers) {
-      this.vxlan.setDesired(this.plan?.vxlan, table.peers);
+    if ((changes.peers || changes.nodes) && this.plan?.vxlan && this.plan.vxlan.length > 0) {
+      this.vxlan.setDesired(this.plan.vxlan, table.peers, table.nodes);
       this.vxlan.settle();
     }
     for (const route of changes.wanted) context.routes.addDesired(LEASES, route);
@@ -215,7 +217,7 @@ export class SubnetNetwork implements AgentNetwork {
     this.table.setView(plan.view);
     if (!ownership.complete) return;
     this.vxlan.adopt(host);
-    this.vxlan.setDesired(plan.vxlan, this.table.peers);
+    this.vxlan.setDesired(plan.vxlan, this.table.peers, this.table.nodes);
     context.routes.setDesired(LEASES, this.table.routes);
     context.routes.markInSync(LEASES);
     this.handed = true;

@@ -10,14 +10,15 @@ import type { VxlanPeer, VxlanTunnel } from '../../desired/mod.ts';
 import { formatVtep, subnetList } from '../../ipam/mod.ts';
 import type { LeaseAttributes, SubnetLease, VxlanBackend } from '../../ipam/mod.ts';
 import { familyOf, prefixAddress } from '../../net/mod.ts';
-import type { Family, MacAddress } from '../../net/mod.ts';
+import type { Family, IpAddress, MacAddress } from '../../net/mod.ts';
 import type { HostSnapshot, NodeAddress } from '../detect.ts';
 
 export const HOST_GW = 'host-gw';
 export const VXLAN = 'vxlan';
 
 /** Flannel's names: the tunnel's number is part of them. */
-const deviceName = (vni: number, family: Family): string => `flannel${family === 4 ? '' : '-v6'}.${vni}`;
+const NAMES: Readonly<Record<Family, string>> = { 4: 'flannel.', 6: 'flannel-v6.' };
+const deviceName = (vni: number, family: Family): string => `${NAMES[family]}${vni}`;
 
 export const leaseVxlan = ({ vni, directRouting }: VxlanBackend): LeaseVxlan => ({
   ...{ vni, directRouting },
@@ -51,7 +52,7 @@ export const innerMtu = (backend: VxlanBackend, { address, mtu }: NodeAddress): 
   (backend.mtu === 0 ? mtu : backend.mtu) - VXLAN_OVERHEAD[familyOf(address)];
 
 /** A tunnel as far as this node decides it; the peers come from the others' leases. */
-export type VxlanEnd = Omit<VxlanTunnel, 'peers'>;
+export type VxlanEnd = Omit<VxlanTunnel, 'peers' | 'from'>;
 
 /** This node's ends: with the address of its own subnet, as Flannel has it. */
 export function vxlanEnds(
@@ -94,14 +95,15 @@ export class VxlanDevices {
     for (const { name, alias } of host.links) if (alias === VXLAN_MARK && name.startsWith('flannel')) this.part(name);
   }
 
-  /** Undefined: not known yet, and nothing is touched. */
-  setDesired(ends: readonly VxlanEnd[] | undefined, peers: readonly VxlanPeer[]): void {
+  /** Undefined: not known yet, and nothing is touched. `nodes`: all there are, with an end of their own or not. */
+  setDesired(ends: readonly VxlanEnd[] | undefined, peers: readonly VxlanPeer[], nodes: readonly IpAddress[]): void {
     if (ends === undefined) return;
     this.wanted = ends;
     const wanted = new Map(
       ends.map((end): [string, VxlanTunnel] => {
         const family = familyOf(end.local);
-        return [end.device, { ...end, peers: peers.filter(({ node }) => familyOf(node) === family) }];
+        const from = new Set(nodes.filter((node) => familyOf(node) === family));
+        return [end.device, { ...end, peers: peers.filter(({ node }) => familyOf(node) === family), from }];
       }),
     );
     for (const device of wanted.keys()) this.part(device);
@@ -133,7 +135,7 @@ export class VxlanDevices {
   private part(device: string): VxlanPart {
     let part = this.parts.get(device);
     if (!part) {
-      part = new VxlanPart(this.kernel, device, this.options);
+      part = new VxlanPart(this.kernel, device, device.startsWith(NAMES[6]) ? 6 : 4, this.options);
       this.parts.set(device, part);
       this.caretaker.add(part);
     }

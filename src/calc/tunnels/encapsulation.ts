@@ -139,14 +139,13 @@ export class Encapsulation {
     const uplink = this.view.uplinks[4];
     if (!uplink || !this.needed.has('ipip')) return undefined;
     const { settings, addresses } = this.view;
-    const peers = [...this.byName.values()].flatMap((peer) => peer.addresses[4]?.address ?? []);
     return {
       device: IPIP_DEVICE,
       local: uplink.address.address,
       uplink: uplink.device,
       address: addresses.ipip,
       mtu: tunnelMtu(settings.ipipMtu, uplink.mtu, IPIP_OVERHEAD),
-      peers: new Set([...peers, ...settings.externalNodes.filter((address) => familyOf(address) === 4)]),
+      peers: this.senders(4),
     };
   }
 
@@ -163,7 +162,14 @@ export class Encapsulation {
       mac: configured ?? vxlanMac(node, family),
       mtu: tunnelMtu(settings.vxlanMtu[family], uplink.mtu, VXLAN_OVERHEAD[family]),
       peers: this.vxlanPeers(family),
+      from: this.senders(family),
     };
+  }
+
+  /** From whom encapsulated packets are taken. A node may send before anything is heard of its own end. */
+  private senders(family: Family): Set<IpAddress> {
+    const nodes = [...this.byName.values()].flatMap((peer) => peer.addresses[family]?.address ?? []);
+    return new Set([...nodes, ...this.view.settings.externalNodes.filter((address) => familyOf(address) === family)]);
   }
 
   /** The other nodes with a VXLAN end of that family; whether or not this node has one. */

@@ -8,6 +8,7 @@ import type { IpAddress } from '../../net/mod.ts';
 import { addAddress, deleteAddress, IFA_F, isUp, RT_TABLE, setLink } from '../../netlink/mod.ts';
 import type { KernelAddress, KernelRoute, Link, Rtnetlink } from '../../netlink/mod.ts';
 import type { Nftables } from '../../nft/mod.ts';
+import { ROUTED_PREFIX } from '../endpoints-routed.ts';
 import type { PlannedChange } from '../part.ts';
 import type { Sysctls } from '../sysctl.ts';
 
@@ -25,9 +26,12 @@ export interface TunnelOptions {
   readonly clock?: Clock;
   /** How long nothing must have come in before a tunnel that is not wanted any more goes. */
   readonly quietMs?: number;
+  /** Names of the devices of this node's pods, for its guards; one that ends with `*` is the beginning of one. */
+  readonly pods?: readonly string[];
 }
 
 export const DEFAULT_QUIET_MS = 60_000;
+export const DEFAULT_PODS: readonly string[] = [`${ROUTED_PREFIX}*`];
 
 /** How a tunnel stands, for status and for what is published. */
 export interface TunnelState {

@@ -8,11 +8,12 @@ import { GodwitError, systemClock } from '../../base/mod.ts';
 import type { IpipTunnel } from '../../desired/mod.ts';
 import { addLink, deleteLink, setLink } from '../../netlink/mod.ts';
 import type { Link } from '../../netlink/mod.ts';
+import type { TableName } from '../../nft/mod.ts';
 import { errno, isErrno } from '../../sys/mod.ts';
-import { tableChanges, tableRemoval } from '../nft-table.ts';
 import type { Part, PlannedChange } from '../part.ts';
 import {
   clearAddresses,
+  DEFAULT_PODS,
   DEFAULT_QUIET_MS,
   deviceChanges,
   Farewell,
@@ -20,14 +21,16 @@ import {
   routesThrough,
 } from './device.ts';
 import type { TunnelKernel, TunnelOptions, TunnelState, Waiting } from './device.ts';
+import { Guard, guardTable } from './guard.ts';
 import { BpfIpip } from './ipip-bpf.ts';
-import { GUARD_TABLE, guardTable } from './ipip-guard.ts';
 
 /** Which of the two forms is in use. */
 export type IpipForm = 'kernel' | 'bpf';
 
 /** Our mark on the device, in its alias. */
 export const IPIP_MARK = 'godwit:ipip';
+export const IPIP_GUARD: TableName = { family: 'ip', name: 'godwit-ipip' };
+const IPIP_PROTOCOL = 4;
 
 export class IpipPart implements Part, Disposable {
   readonly name = 'ipip';
@@ -35,24 +38,26 @@ export class IpipPart implements Part, Disposable {
   private readonly device: string;
   private readonly bpf: BpfIpip;
   private readonly farewell: Farewell;
+  private readonly guard: Guard;
+  private readonly pods: readonly string[];
   private want: IpipTunnel | 'absent' | undefined;
   private waiting: Waiting | undefined;
   /** Whether programs of another life may still hang on other devices. */
   private swept = false;
   /** Whether it was seen that nothing of ours is there. */
   private gone = false;
-  /** Whether the kernel refused the guard's table for good. */
-  private withoutNft = false;
 
   constructor(
     kernel: TunnelKernel,
-    { clock = systemClock, quietMs = DEFAULT_QUIET_MS }: TunnelOptions = {},
+    { clock = systemClock, quietMs = DEFAULT_QUIET_MS, pods = DEFAULT_PODS }: TunnelOptions = {},
     device = 'tunl0',
   ) {
     this.kernel = kernel;
     this.device = device;
     this.bpf = new BpfIpip(kernel);
     this.farewell = new Farewell(clock, quietMs);
+    this.guard = new Guard(() => kernel.nft(), IPIP_GUARD);
+    this.pods = pods;
   }
 
   /** Undefined: not known yet, and nothing is touched. */
@@ -110,37 +115,17 @@ export class IpipPart implements Part, Disposable {
     const device = deviceChanges(netlink, link, { mark: IPIP_MARK, mtu: want.mtu, address: want.address });
     const paths = reversePathChanges(sysctls, [this.device, want.uplink]);
     // the guard first: the device takes packets as soon as it is up
-    if (form === 'kernel') {
-      return [...stale, ...this.guard(want, uplink), ...device, ...paths];
-    }
-    return [...stale, ...device, ...this.bpf.changes(want, link, uplink), ...paths];
+    const guard = this.guardChanges(want, form, uplink);
+    if (form === 'kernel') return [...stale, ...guard, ...device, ...paths];
+    return [...stale, ...guard, ...device, ...this.bpf.changes(want, link, uplink), ...paths];
   }
 
-  /** By nf_tables, which sees all interfaces; where the kernel has none, by a program at the uplink. */
-  private guard(want: IpipTunnel, uplink: Link): PlannedChange[] {
-    const byProgram = () => this.bpf.guardChanges(want, uplink);
-    if (this.withoutNft) return byProgram();
-    const unsupported = (error: unknown) => isErrno(error, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT);
-    const fallBack = (): PlannedChange[] => {
-      this.withoutNft = true;
-      return byProgram();
-    };
-    try {
-      return tableChanges(() => this.kernel.nft(), guardTable(want.peers)).map(({ text, apply }) => ({
-        text,
-        apply: () => {
-          try {
-            apply();
-          } catch (error) {
-            if (!unsupported(error)) throw error;
-            for (const change of fallBack()) change.apply();
-          }
-        },
-      }));
-    } catch (error) {
-      if (!unsupported(error)) throw error;
-      return fallBack();
-    }
+  /** By nf_tables, which sees all interfaces; the programs of the BPF form look at what comes in themselves. */
+  private guardChanges(want: IpipTunnel, form: IpipForm, uplink: Link): readonly PlannedChange[] {
+    const packets = { type: 'protocol', number: IPIP_PROTOCOL } as const;
+    const tunnel = { packets, local: want.local, from: want.peers, pods: this.pods };
+    const table = guardTable(IPIP_GUARD, tunnel, { input: form === 'kernel' });
+    return this.guard.changes(table, () => (form === 'kernel' ? this.bpf.guardChanges(want, uplink) : []));
   }
 
   private create(): Link {
@@ -165,8 +150,7 @@ export class IpipPart implements Part, Disposable {
     }
     if (this.gone && form === undefined) return [];
     const remove = link && form !== undefined ? [this.deviceRemoval(link)] : [];
-    const guard = tableRemoval(() => this.kernel.nft(), GUARD_TABLE);
-    const changes = [...this.bpf.detachments(), ...remove, ...guard];
+    const changes = [...this.bpf.detachments(), ...remove, ...this.guard.removal()];
     this.gone = changes.length === 0;
     return changes;
   }

@@ -5,12 +5,14 @@
  */
 import { systemClock } from '../../base/mod.ts';
 import type { VxlanPeer, VxlanTunnel } from '../../desired/mod.ts';
-import type { IpAddress } from '../../net/mod.ts';
+import type { Family, IpAddress } from '../../net/mod.ts';
 import { addLink, deleteLink, deleteNeighbour, NTF, NUD, setLink, setNeighbour } from '../../netlink/mod.ts';
 import type { Link, Neighbour, Rtnetlink } from '../../netlink/mod.ts';
+import type { TableName } from '../../nft/mod.ts';
 import type { Part, PlannedChange } from '../part.ts';
 import { ROUTE_PROTOCOL } from '../routes/reconciler.ts';
 import {
+  DEFAULT_PODS,
   DEFAULT_QUIET_MS,
   deviceChanges,
   Farewell,
@@ -19,26 +21,38 @@ import {
   routesThrough,
 } from './device.ts';
 import type { TunnelKernel, TunnelOptions, TunnelState, Waiting } from './device.ts';
+import { Guard, guardTable } from './guard.ts';
 
 export const VXLAN_MARK = 'godwit:vxlan';
+const guardName = (device: string, family: Family): TableName => {
+  return { family: family === 4 ? 'ip' : 'ip6', name: `godwit-${device}` };
+};
 
 export class VxlanPart implements Part {
   readonly name: string;
   private readonly kernel: TunnelKernel;
   private readonly farewell: Farewell;
+  private readonly guard: Guard;
+  private readonly pods: readonly string[];
   private want: VxlanTunnel | 'absent' | undefined;
   private leaving: readonly VxlanPeer[] = [];
   private waiting: Waiting | undefined;
 
-  /** `device` is the only one it touches; the part bears its name. */
+  /** Whether it was seen that nothing of ours is there. */
+  private gone = false;
+
+  /** `device` is the only one it touches; the part bears its name. `family`: of the outer packets. */
   constructor(
     kernel: TunnelKernel,
     device: string,
-    { clock = systemClock, quietMs = DEFAULT_QUIET_MS }: TunnelOptions = {},
+    family: Family,
+    { clock = systemClock, quietMs = DEFAULT_QUIET_MS, pods = DEFAULT_PODS }: TunnelOptions = {},
   ) {
     this.kernel = kernel;
     this.name = device;
     this.farewell = new Farewell(clock, quietMs);
+    this.guard = new Guard(() => kernel.nft(), guardName(device, family));
+    this.pods = pods;
   }
 
   /**
@@ -63,11 +77,12 @@ export class VxlanPart implements Part {
     this.waiting = undefined;
     if (want === undefined) return [];
     const link = this.link();
-    if (want === 'absent') return link?.alias === VXLAN_MARK ? this.removal(link) : [];
+    if (want === 'absent') return this.removal(link?.alias === VXLAN_MARK ? link : undefined);
     this.farewell.reset();
+    this.gone = false;
     const uplink = this.kernel.netlink.link(want.uplink);
     if (!uplink) throw new Error(`VXLAN: there is no uplink ${want.uplink}`);
-    if (link && isSame(link, want, uplink)) return this.repairs(want, link);
+    if (link && isSame(link, want, uplink)) return [...this.guardChanges(want), ...this.repairs(want, link)];
     // kind, number, port and ends cannot be changed on a living device
     const deletion = link ? [this.deletion(link)] : [];
     const text = `ip link add ${this.name} address ${want.mac} type vxlan id ${want.vni} dstport ${want.port} local ${want.local} dev ${want.uplink} nolearning # and its peers`;
@@ -75,7 +90,7 @@ export class VxlanPart implements Part {
       const made = this.create(want, uplink);
       for (const change of this.repairs(want, made)) change.apply();
     };
-    return [...deletion, { text, apply }];
+    return [...deletion, ...this.guardChanges(want), { text, apply }];
   }
 
   private link(): Link | undefined {
@@ -149,10 +164,22 @@ export class VxlanPart implements Part {
     ];
   }
 
-  private removal(link: Link): PlannedChange[] {
+  /** Before the device is there, as it takes packets at once. A kernel without nf_tables has no guard. */
+  private guardChanges({ port, local, from }: VxlanTunnel): readonly PlannedChange[] {
+    const packets = { type: 'udpPort', port } as const;
+    return this.guard.changes(guardTable(this.guard.name, { packets, local, from, pods: this.pods }), () => []);
+  }
+
+  private removal(link: Link | undefined): PlannedChange[] {
     const { netlink } = this.kernel;
+    if (!link) {
+      const guard = this.gone ? [] : this.guard.removal();
+      this.gone = guard.length === 0;
+      return guard;
+    }
+    this.gone = false;
     this.waiting = this.farewell.waitsFor(routesThrough(netlink, link.index), netlink.receivedPackets(this.name));
-    if (this.waiting === undefined) return [this.deletion(link)];
+    if (this.waiting === undefined) return [this.deletion(link), ...this.guard.removal()];
     const { waiting } = this;
     const changes = this.peerChanges(link, this.leaving);
     this.waiting ??= waiting;
