@@ -73,6 +73,8 @@ describe.skipIf(!here)('an underlay with a smaller MTU', () => {
     await until('the routes there and back', () => {
       return routed().includes('dev tunl0') && net.in('n2', 'ip route show 10.233.1.0/26').includes('dev tunl0');
     });
+    // ports of the routers' bridges forward a while after they are up
+    await until('small packets cross', () => net.ping('p1', '10.233.2.2'));
     expect(net.ping('p1', '10.233.2.2', '-M', 'do', '-s', '1352')).toBe(true);
     // 1480 with the outer header: no link on the way to the tunnel objects, the one behind the router does
     net.ping('p1', '10.233.2.2', '-M', 'do', '-s', '1432');

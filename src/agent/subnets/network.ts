@@ -153,7 +153,7 @@ export class SubnetNetwork implements AgentNetwork {
     context.wantNat('absent');
     context.wantSysctls([]);
     vxlan.adopt(view.host);
-    vxlan.setDesired([], []);
+    vxlan.setDesired([], [], []);
     context.routes.setDesired(LEASES, []);
     context.routes.markInSync(LEASES);
     const address = (family: Family) => view.addresses.get(family)?.current?.address;
