@@ -63,6 +63,7 @@ const numbers = {
   socket: [41, 198],
   umount2: [166, 39],
   unshare: [272, 97],
+  userfaultfd: [323, 282],
 } as const;
 
 export const NR = Object.fromEntries(

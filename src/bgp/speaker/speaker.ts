@@ -29,7 +29,7 @@ import type { PeerContext } from './peer.ts';
 import { PolicyBook } from './policies.ts';
 import { Scheduler } from './scheduler.ts';
 import { SparseLog } from './sparse-log.ts';
-import { processMemory, SESSION_WORK, Tidy } from './tidy.ts';
+import { SESSION_WORK, Tidy, WARM_UP_WORK } from './tidy.ts';
 
 export interface SpeakerOptions {
   readonly config: BgpConfig;
@@ -45,15 +45,9 @@ export interface SpeakerOptions {
   readonly exportAtOnce?: boolean;
   /**
    * The process is this speaker's alone: get ready for large tables while nothing happens yet (`rib/warmup.ts`; some
-   * 0.3 s), and give memory of the process back after bursts (`tidy.ts`).
+   * 0.5 s), and give memory of the process back after bursts (`tidy.ts`).
    */
   readonly warmUp?: boolean;
-}
-
-/** The exercise before the first session, and its garbage. */
-function* prepare(): Generator<void> {
-  yield* warmUp();
-  processMemory.giveBack();
 }
 
 export class Speaker {
@@ -168,11 +162,17 @@ export class Speaker {
     this.deferral.check(this.peers);
     this.scheduler.workReady();
     this.markReady();
-    if (this.warm) this.scheduler.background(prepare());
+    if (this.warm) this.scheduler.background(this.prepare());
     if (!signal.aborted) {
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     }
     this.stop();
+  }
+
+  /** The exercise before the first session. Its garbage goes once the compilers that it woke are quiet, too. */
+  private *prepare(): Generator<void> {
+    yield* warmUp();
+    this.tidy?.worked(WARM_UP_WORK);
   }
 
   // ---- routes of our own

@@ -11,6 +11,8 @@ const QUIET_MS = 700;
 /** As much work as is worth it: a session that came up counts for ten, what was read at once from a peer for one. */
 const WORTH_IT = 100;
 export const SESSION_WORK = 10;
+/** The exercise (`rib/warmup.ts`). */
+export const WARM_UP_WORK = WORTH_IT;
 /** In a burst garbage is collected after this much work. */
 const COLLECT_EVERY = 500;
 
