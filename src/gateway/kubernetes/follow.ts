@@ -12,7 +12,7 @@ export interface ApiObject {
 export type ApiUpdate =
   | { readonly type: 'put'; readonly name: string; readonly object: ApiObject }
   | { readonly type: 'delete'; readonly name: string }
-  /** The list is complete. Told again after each new list. */
+  /** The picture is complete and fresh. Told after each list, and when a watch is taken up again after `stale`. */
   | { readonly type: 'inSync' }
   | { readonly type: 'stale'; readonly reason: string };
 
@@ -69,11 +69,15 @@ export async function* followApi(
           told.delete(name);
           yield { type: 'delete', name };
         }
+        yield { type: 'inSync' };
+        stale = false;
       }
-      yield { type: 'inSync' };
-      stale = false;
       watching = clock.now();
-      for await (const event of watch(access, path, place!, signal)) {
+      const events = await watch(access, path, place!, signal);
+      // only an answer shows that the server is back
+      if (stale) yield { type: 'inSync' };
+      stale = false;
+      for await (const event of events) {
         const { name, resourceVersion } = event.object.metadata;
         place = resourceVersion;
         backoff.reset();
@@ -128,13 +132,23 @@ interface WatchEvent {
   readonly object: ApiObject;
 }
 
-async function* watch(access: ApiAccess, path: string, place: string, signal: AbortSignal): AsyncGenerator<WatchEvent> {
+/** The events from `place` on, once the server has agreed to tell them. */
+async function watch(
+  access: ApiAccess,
+  path: string,
+  place: string,
+  signal: AbortSignal,
+): Promise<AsyncGenerator<WatchEvent>> {
   const query = new URLSearchParams({
     ...{ watch: '1', allowWatchBookmarks: 'true', resourceVersion: place, timeoutSeconds: String(WATCH_SECONDS) },
   });
   const bounded = AbortSignal.any([signal, AbortSignal.timeout((WATCH_SECONDS + GRACE_SECONDS) * 1000)]);
   const { body } = await ask(access, `${path}?${query.toString()}`, bounded);
   if (!body) throw new Error('the watch has no content');
+  return eventsOf(body);
+}
+
+async function* eventsOf(body: ReadableStream<Uint8Array>): AsyncGenerator<WatchEvent> {
   const decoder = new TextDecoder();
   let rest = '';
   for await (const chunk of body) {
