@@ -1,17 +1,12 @@
 // From subnet leases to blocks with real agents, the real plugin and the real command: the plan comes true, every pod
 // reaches every other throughout, back and forth, and no packet between them is lost.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import type { MigrationPlan, MigrationStatus } from '../../src/migrate/mod.ts';
-import { repositoryRoot } from '../../scripts/lib/process.ts';
 import { poolOf, putResource } from '../support/calico.ts';
-import { runPlugin } from '../support/cni.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
-import { Traffic } from '../support/traffic.ts';
 import { Cluster, PREFIX } from './cluster.ts';
+import { Moving } from './moving.ts';
 
 const here = have('godwit migrate', 'ip', 'nft', 'etcd', 'ping');
 const numbers = [1, 2, 3];
@@ -19,65 +14,25 @@ const both = ['--network', 'subnets,blocks'];
 
 describe.skipIf(!here)('three nodes from leases to blocks', () => {
   let cluster: Cluster;
-  const pods = new Map<string, { readonly address: string; readonly number: number }>();
-  const streams: Traffic[] = [];
-
-  const godwit = (...args: string[]) => {
-    const env = { ...process.env, GODWIT_DATASTORE: cluster.url, NO_COLOR: '1' };
-    const program = join(repositoryRoot, 'src/main.ts');
-    const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], { encoding: 'utf8', env });
-    return { status, out: stdout.trimEnd(), error: stderr.trimEnd() };
-  };
-  const call = (verb: 'ADD' | 'DEL', name: string, number: number) =>
-    runPlugin(verb, {
-      ...{ container: name, netns: cluster.spaces.path(name) },
-      args: `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${name};K8S_POD_UID=u`,
-      config: {
-        ...{ cniVersion: '1.1.0', name: 'pods', type: 'godwit' },
-        socket: `${cluster.node(number).directory}/run/cni.sock`,
-      },
-    });
-  const addPod = async (name: string, number: number): Promise<string> => {
-    cluster.spaces.add(name);
-    const answer = await call('ADD', name, number);
-    if (answer.status !== 0) throw new Error(`${answer.stdout}\n${cluster.node(number).log().slice(-800)}`);
-    const address = answer.json.ips![0]!.address.split('/')[0]!;
-    pods.set(name, { address, number });
-    return address;
-  };
-  const removePod = async (name: string): Promise<void> => {
-    expect((await call('DEL', name, pods.get(name)!.number)).status).toBe(0);
-    pods.delete(name);
-    cluster.spaces.remove(name);
-  };
-  /** A stream from each of these pods to each other of them that is on another node or of another kind. */
-  const flow = async (...names: string[]): Promise<void> => {
-    for (const a of names) {
-      for (const b of names) {
-        if (a === b) continue;
-        const stream = new Traffic(cluster.spaces.name(a), pods.get(a)!.address, pods.get(b)!.address);
-        streams.push(stream);
-        await stream.flowing();
-      }
-    }
-  };
-  const nothingLost = async (): Promise<void> => {
-    const counts = await Promise.all(streams.splice(0).map((stream) => stream.stop()));
-    expect(counts.map(({ lost }) => lost)).toEqual(counts.map(() => 0));
-    for (const { sent } of counts) expect(sent).toBeGreaterThan(0);
-    expect(counts.reduce((sum, { sent }) => sum + sent, 0)).toBeGreaterThan(500);
-  };
+  let moving: Moving;
+  const godwit = (...args: string[]) => moving.godwit(...args);
+  const addPod = (name: string, number: number) => moving.addPod(name, number);
+  const removePod = (name: string) => moving.removePod(name);
+  const flow = (...names: string[]) => moving.flow(...names);
+  const nothingLost = () => moving.nothingLost();
+  const status = () => moving.status();
+  const plan = (...args: string[]) => moving.plan(...args);
   const subnetOf = (address: string) => address.startsWith('10.244.');
   const blockOf = (address: string) => address.startsWith('10.233.');
-  const status = () => JSON.parse(godwit('migrate', 'status', '--json').out) as MigrationStatus[];
 
   beforeAll(async () => {
     cluster = await Cluster.start({ nodes: numbers });
+    moving = new Moving(cluster);
     for (const node of cluster.nodes.values()) await node.up();
     for (const n of numbers) expect(subnetOf(await addPod(`old${n}`, n))).toBe(true);
   }, 60_000);
   afterAll(async () => {
-    for (const stream of streams) stream[Symbol.dispose]();
+    moving[Symbol.dispose]();
     await cluster[Symbol.asyncDispose]();
   });
 
@@ -94,28 +49,24 @@ describe.skipIf(!here)('three nodes from leases to blocks', () => {
 
   test('agents are restarted with both networks: nothing changes for pods', async () => {
     await flow('old1', 'old2', 'old3');
-    for (const n of numbers) {
-      await cluster.node(n).stop();
-      cluster.node(n).start(both);
-    }
-    for (const n of numbers) await cluster.node(n).ready();
-    await until('all say so', () => status().filter(({ ready, stage }) => ready && stage === 'subnets').length === 3);
+    await moving.restart(...both);
+    await moving.allAt('subnets');
     expect(subnetOf(await addPod('still1', 1))).toBe(true);
   }, 60_000);
 
   test('one node: the routes are those of the plan; pods of both kinds reach each other', async () => {
-    const plan = JSON.parse(godwit('migrate', 'plan', '--nodes', 'n1', '--json').out) as MigrationPlan;
-    expect(plan.problems).toEqual([]);
-    expect(plan.steps.map(({ node, claims }) => [node, claims.length])).toEqual([['n1', 1]]);
-    const [block] = plan.steps[0]!.claims;
-    expect(plan.steps[0]!.changes).toEqual([
+    const made = plan('--nodes', 'n1');
+    expect(made.problems).toEqual([]);
+    expect(made.steps.map(({ node, claims }) => [node, claims.length])).toEqual([['n1', 1]]);
+    const [block] = made.steps[0]!.claims;
+    expect(made.steps[0]!.changes).toEqual([
       { node: 'n1', added: [`blackhole ${block} proto 71`], removed: [] },
       { node: 'n2', added: [`${block} via 10.168.0.1 dev eth0 proto 71`], removed: [] },
       { node: 'n3', added: [`${block} via 10.168.0.1 dev eth0 proto 71`], removed: [] },
     ]);
     const ran = godwit('migrate', 'run', '--nodes', 'n1');
     expect([ran.status, ran.out]).toEqual([0, '1 node moved to blocks']);
-    for (const { node, after } of plan.tables) {
+    for (const { node, after } of made.tables) {
       const wanted = after
         .filter((route) => route.endsWith(' proto 71'))
         .map((route) => route.replace(' proto 71', ''));
@@ -182,7 +133,7 @@ describe.skipIf(!here)('three nodes from leases to blocks', () => {
     const told = godwit('migrate', 'finish', '--dry-run');
     expect([told.status, told.error]).toEqual([0, '']);
     expect(told.out).toContain('There is no way back after that');
-    const { afterwards } = JSON.parse(godwit('migrate', 'plan', '--json').out) as MigrationPlan;
+    const { afterwards } = plan();
     await flow('new1', 'new2', 'new3');
     const before = new Map(numbers.map((n) => [n, cluster.node(n).routes()]));
     // one agent is down: it does its part when it is back

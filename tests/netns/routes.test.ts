@@ -74,6 +74,35 @@ describe.skipIf(!here)('route reconciler in a namespace', () => {
     expect(reconciler.status().problems).toEqual([]);
   });
 
+  test('IPv6: a route becomes one by a gateway within itself, over a tunnel, without being away for a moment', async () => {
+    spaces.run(
+      'n',
+      'sh',
+      '-ec',
+      `ip link add v6 type vxlan id 4096 dstport 4789 local 10.168.0.2 dev eth0 nolearning; ip link set v6 up
+       ip address add fd00::2/64 dev eth0 nodad`,
+    );
+    const to = (via: string, device: string, onlink: boolean): Route => ({
+      ...{ destination: prefix('fc00:233::40/122'), class: 'bgp', type: 'unicast' },
+      nextHops: [{ via: ip(via), device, ...(onlink && { onlink }) }],
+    });
+    const shown = () => spaces.run('n', 'ip', '-6', 'route', 'show', 'proto', String(ROUTE_PROTOCOL));
+    const plain = /^fc00:233::40\/122 via fd00::9 dev eth0 /;
+    const tunnel = /^fc00:233::40\/122 via fc00:233::40 dev v6 .*onlink/;
+    reconciler.addDesired('lease', to('fd00::9', 'eth0', false));
+    await until('plain', () => plain.test(shown()));
+    for (let i = 0; i < 5; i++) {
+      reconciler.addDesired('lease', to('fc00:233::40', 'v6', true));
+      await until('by the tunnel', () => tunnel.test(shown()));
+      reconciler.addDesired('lease', to('fd00::9', 'eth0', false));
+      await until('plain again', () => plain.test(shown()));
+    }
+    // the route that helped is not left behind
+    expect(shown().trim().split('\n')).toHaveLength(1);
+    expect(reconciler.status().problems).toEqual([]);
+    reconciler.removeDesired('lease', { destination: prefix('fc00:233::40/122') });
+  });
+
   test('F18: routes of others are never touched; a conflict heals when the other goes', async () => {
     spaces.run('n', 'ip', 'route', 'add', '10.250.0.0/24', 'via', '10.168.0.50', 'proto', 'static');
     spaces.run('n', 'ip', 'route', 'add', '10.251.0.0/24', 'via', '10.168.0.50', 'proto', 'bird', 'metric', '32');

@@ -162,7 +162,7 @@ export class SubnetNetwork implements AgentNetwork {
   }
 
   leftovers(): readonly string[] {
-    if (!this.retired) return [];
+    if (!this.retired) return ['it has not begun'];
     const { context, bridge, subnetFile, vxlan } = this;
     const parts = context.caretaker.status().filter(({ name }) => [bridge.name, subnetFile.name].includes(name));
     return [

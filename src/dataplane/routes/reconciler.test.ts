@@ -100,6 +100,22 @@ describe('route reconciler', () => {
     expect(reconciler.status()).toMatchObject({ installed: 3, problems: [] });
   });
 
+  test('a route that is refused for ever is tried less and less often, and all others at once', async () => {
+    kernel.refuse = (write) => (write.route.destination === '10.244.2.0/24' ? errno.EINVAL : undefined);
+    const running = new RouteReconciler({ kernel });
+    running.setDesired('lease', [route('10.244.2.0/24', '10.168.0.3')]);
+    const stop = new AbortController();
+    const ended = running.run(stop.signal);
+    await Bun.sleep(500);
+    const tried = kernel.log.length;
+    running.addDesired('lease', route('10.244.3.0/24', '10.168.0.3'));
+    while (kernel.table.length === 0) await Bun.sleep(1);
+    stop.abort();
+    await ended;
+    expect(tried).toBeGreaterThan(1);
+    expect(tried).toBeLessThan(20);
+  });
+
   test('the better class wins, and the other takes over when it goes', async () => {
     reconciler.setDesired('lease', [route('10.244.1.0/24', '10.168.0.3')]);
     reconciler.setDesired('bgp', [route('10.244.1.0/24', '10.168.0.4', { class: 'bgp' })]);

@@ -61,7 +61,7 @@ export class RouteReconciler {
   private readonly delta = new DeltaMap<RouteKey, KernelRoute>(sameRoute);
   private readonly problems = new Map<RouteKey, RouteProblem>();
   private readonly wakeup = new Wakeup();
-  private readonly backoff = new Backoff(100, 10_000);
+  private readonly backoff = new Backoff(20, 10_000);
   private readonly listeners = new Set<() => void>();
   private readonly counters = { created: 0, replaced: 0, deleted: 0, refused: 0, dumps: 0, resyncs: 0 };
   private readonly kernel: RouteKernel;
@@ -211,19 +211,21 @@ export class RouteReconciler {
     using _watch = this.kernel.watch((event) => this.onEvent(event));
     while (!signal.aborted) {
       let delay = this.refreshMs;
+      let refused = false;
       try {
-        const refused = await this.pass(signal);
+        refused = await this.pass(signal);
         if (refused) delay = Math.min(delay, this.backoff.next());
         else this.backoff.reset();
       } catch (error) {
         this.log.error({ error: String(error) }, 'reading or writing routes failed; trying again');
         this.needsDump = true;
+        refused = true;
         delay = this.backoff.next();
       }
       for (const listener of this.listeners) listener();
       const before = this.clock.now();
-      // a look that was put off must not wait for the next event
-      if (this.needsDump) delay = Math.min(delay, Math.max(1, this.nextDumpAt - before));
+      // a look that was put off must not wait for the next event; one after a refusal has its own time
+      if (this.needsDump && !refused) delay = Math.min(delay, Math.max(1, this.nextDumpAt - before));
       await this.wakeup.wait(signal, delay);
       if (this.clock.now() - before >= delay) this.needsDump = true;
       // what arrived together is told in one turn of the event loop, and is written together
