@@ -80,7 +80,10 @@ describe('routes that come by BGP', () => {
       '10.233.2.0/26 via 192.168.9.9 dev tunl0 onlink',
     ],
     ['a disabled pool', { ipipMode: 'Always', disabled: true }, '192.168.2.2', tunnelled],
-    ['VXLAN: what stands behind the VXLAN route', { vxlanMode: 'Always' }, '192.168.2.2', plain],
+    [
+      ...(['VXLAN: as the VXLAN route', { vxlanMode: 'Always' }, '192.168.2.2'] as const),
+      '10.233.2.0/26 via 10.233.2.1 dev vxlan.calico onlink',
+    ],
   ];
   test.each(cases)('%s', (_name, spec, nextHop, expected) => {
     expect(byBgp(encapsulation(spec), nextHop)).toBe(expected);

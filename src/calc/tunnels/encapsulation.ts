@@ -101,10 +101,16 @@ export class Encapsulation {
     let mtu: number | undefined;
     for (const { nextHop, hops: resolved } of paths) {
       if (resolved.length === 0) continue;
-      if (pool && this.way(pool, this.byAddress.get(nextHop), nextHop) === 'ipip') {
+      const peer = this.byAddress.get(nextHop);
+      const way = pool ? this.way(pool, peer, nextHop) : 'plain';
+      if (way === 'ipip') {
         hops.set(`${nextHop} ${IPIP_DEVICE}`, { via: nextHop, device: IPIP_DEVICE, onlink: true });
         const path = this.view.pathMtus?.get(nextHop);
         if (path !== undefined) mtu = Math.min(mtu ?? path, path - IPIP_OVERHEAD);
+      } else if (pool && peer && way === 'vxlan') {
+        // the same as `vxlanRoutes` has, which may not know the owner yet: plainly, it would lead nowhere
+        const hop = this.vxlanHop(pool, peer, familyOf(destination));
+        if (hop) hops.set(`${hop.via} ${hop.device}`, hop);
       } else for (const hop of resolved) hops.set(`${hop.via} ${hop.device}`, hop);
     }
     if (hops.size === 0) return undefined;
