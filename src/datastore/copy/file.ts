@@ -1,0 +1,100 @@
+/**
+ * The copy on disk: keys and values as the store last told them, in one JSON file that is replaced as a whole. Whatever is
+ * wrong with it, it is set aside and the program starts without it.
+ */
+import { mkdirSync, readFileSync, renameSync } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { z } from 'zod';
+import { err, messageOf, ok, printable } from '../../base/mod.ts';
+import type { Result } from '../../base/mod.ts';
+import type { KeyValue, LeaseId } from '../datastore.ts';
+
+/** As much of a key-value as is kept. */
+export type CopiedKeyValue = Pick<KeyValue, 'key' | 'value' | 'modRevision'>;
+
+export interface Copy {
+  /** Whose it is: another node's, or another store's, is of no use. */
+  readonly node: string;
+  readonly store: string;
+  /** When the store was last known to say so, milliseconds since 1970. */
+  readonly at: number;
+  /** What was followed; the copy is complete for these. */
+  readonly prefixes: readonly string[];
+  readonly kvs: readonly CopiedKeyValue[];
+}
+
+const kv = z.object({ key: z.string(), value: z.string(), modRevision: z.number().int().min(0) });
+const schema = z.object({
+  format: z.literal(1),
+  node: z.string(),
+  store: z.string(),
+  at: z.number().int().min(0),
+  prefixes: z.array(z.string()),
+  kvs: z.array(kv),
+});
+
+/** Older than this it tells of another cluster than the one that is there now. */
+const MAX_AGE_MS = 30 * 24 * 3_600_000;
+
+export const toKeyValue = ({ key, value, modRevision }: CopiedKeyValue): KeyValue => ({
+  ...{ key, value, modRevision, createRevision: modRevision, version: 1, lease: '0' as LeaseId },
+});
+
+/** undefined when there is none; an error when there is one that cannot be used, which was set aside then. */
+export function readCopy(
+  path: string,
+  { node, store, now }: { readonly node: string; readonly store: string; readonly now: number },
+): Result<Copy | undefined, string> {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? ok(undefined) : err(messageOf(error));
+  }
+  const fault = (reason: string): Result<never, string> => {
+    try {
+      renameSync(path, `${path}.broken`);
+    } catch {
+      // it is looked at again at the next start, and overwritten before
+    }
+    return err(reason);
+  };
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    return fault(`not JSON: ${printable(messageOf(error), 200)}`);
+  }
+  const parsed = schema.safeParse(json);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    return fault(printable(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'invalid'}`, 200));
+  }
+  const copy = parsed.data;
+  if (copy.node !== node) return fault(`it is node ${printable(copy.node, 100)}’s`);
+  if (copy.store !== store) return fault(`it is of datastore ${printable(copy.store, 200)}`);
+  if (now - copy.at > MAX_AGE_MS) return fault(`it is of ${new Date(copy.at).toISOString()}, which is too old`);
+  return ok(copy);
+}
+
+/** Replaces the copy: a reader sees the old or the new one, also after a crash. Throws what the system says. */
+export async function writeCopy(path: string, copy: Copy): Promise<void> {
+  mkdirSync(dirname(path), { recursive: true });
+  const temporary = `${path}.new`;
+  // names of secrets are in it, and how the network is made
+  const file = await open(temporary, 'w', 0o600);
+  try {
+    await file.writeFile(JSON.stringify({ format: 1, ...copy }));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+  const directory = await open(dirname(path), 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
