@@ -138,7 +138,11 @@ export const agentOptions = {
     path.default('/run/flannel/subnet.env'),
   ),
   runDir: option('DIR', 'lock and sockets live here', path.default('/run/godwit')),
-  stateDir: option('DIR', 'address allocations live here, across reboots', path.default('/var/lib/godwit')),
+  stateDir: option(
+    'DIR',
+    'what must outlive a reboot: attached pods, the copy of the datastore',
+    path.default('/var/lib/godwit'),
+  ),
   socket: option('FILE', 'the agent’s own socket (default: agent.sock in the run directory)', path.optional()),
   cniSocket: option('FILE', 'socket the CNI plugin asks (default: cni.sock in the run directory)', path.optional()),
   listen: option('ADDRESS:PORT', 'livez, readyz and metrics over HTTP, or off', listen.prefault('127.0.0.1:9470')),

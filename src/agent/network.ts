@@ -72,7 +72,7 @@ export interface NetworkReport {
   readonly warnings: readonly string[];
   /** Producers of routes that it says itself what they wait for. */
   readonly answersFor?: readonly string[];
-  readonly datastore: Pick<DatastoreStatus, 'state' | 'reason' | 'revision'>;
+  readonly datastore: Omit<DatastoreStatus, 'name'>;
   readonly problems: readonly ProblemStatus[];
   /** Its routes, each with whether it is in the kernel. */
   routes(): readonly RouteStatusItem[];

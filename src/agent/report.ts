@@ -74,7 +74,7 @@ function neededAddresses({ addresses, networks }: Agent) {
 /** Two networks read one datastore: the one that knows less speaks for both. */
 function datastoreStatus({ config }: Agent, networks: readonly NetworkReport[]): DatastoreStatus {
   const name = config.datastore.replace(/\/\/[^@/]*@/, '//');
-  const order = ['connecting', 'stale', 'in-sync'] as const;
+  const order = ['connecting', 'copy', 'stale', 'in-sync'] as const;
   const [worst] = networks
     .map(({ datastore }) => datastore)
     .sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));

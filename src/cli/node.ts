@@ -115,7 +115,7 @@ function statusText(status: NodeStatus): string {
     ]),
     [
       'datastore',
-      `${datastore.name} ${datastore.state}${datastore.reason === undefined ? '' : `: ${datastore.reason}`}`,
+      `${datastore.name} ${datastore.state}${datastore.copyOf === undefined ? '' : ` of ${datastore.copyOf}`}${datastore.reason === undefined ? '' : `: ${datastore.reason}`}`,
     ],
     ...(status.networks.includes('subnets') ? subnetRows(status) : []),
     ...(status.blocks ? blockRows(status.blocks) : []),

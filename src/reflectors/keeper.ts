@@ -8,7 +8,7 @@ import type { Clock, Logger } from '../base/mod.ts';
 import { Cluster, isPlainMesh, syncOf } from '../calc/mod.ts';
 import type { BgpResources, ReflectorPlan, SpeakerView } from '../calc/mod.ts';
 import { DatastoreError } from '../datastore/mod.ts';
-import type { Datastore, LeaseId } from '../datastore/mod.ts';
+import type { CopiedUpdate, Datastore, LeaseId } from '../datastore/mod.ts';
 import { kindPrefix, ResourceStore } from '../model/mod.ts';
 import type { RouteReflectorSettings } from '../model/mod.ts';
 import { Coordinator } from './coordinator.ts';
@@ -35,7 +35,7 @@ export interface ReflectorKeeperOptions {
   readonly node: string;
   readonly log: Logger;
   readonly clock: Clock;
-  /** Nodes and BGPConfigurations as they are known; undefined while they are not. */
+  /** Nodes and BGPConfigurations as the datastore tells them; undefined while it has not. */
   readonly resources: () => Pick<BgpResources, 'nodes' | 'configurations'> | undefined;
   /** undefined while there is no speaker. */
   readonly view: () => TopologyView | undefined;
@@ -45,14 +45,19 @@ export interface ReflectorKeeperOptions {
 
 export class ReflectorKeeper {
   plan: ReflectorPlan | undefined;
-  /** Whether plan and configuration were told once; sessions wait for it. */
+  /** Whether plan and configuration were told once, be it from a copy; sessions wait for it. */
   get complete(): boolean {
+    return this.followed.every((prefix) => this.synced.has(prefix) || this.copied.has(prefix));
+  }
+  /** Whether the datastore itself has told them once. */
+  get live(): boolean {
     return this.synced.size === this.followed.length;
   }
   private readonly options: ReflectorKeeperOptions;
   private readonly configuration = new ResourceStore();
-  private readonly followed = [PLAN_KEY, kindPrefix('ClusterConfiguration')] as const;
+  readonly followed = [PLAN_KEY, kindPrefix('ClusterConfiguration')] as const;
   private readonly synced = new Set<string>();
+  private readonly copied = new Set<string>();
   private readonly wakeup = new Wakeup();
   private revision = 0;
 
@@ -74,10 +79,17 @@ export class ReflectorKeeper {
     this.wakeup.notify();
   }
 
-  /** Until aborted. Leaves plan and sessions as they are; the report goes with its lease. */
-  async run(store: Datastore, signal: AbortSignal): Promise<void> {
+  /**
+   * Until aborted. Leaves plan and sessions as they are; the report goes with its lease. `follow` tells of a key or prefix
+   * among `followed`, until aborted as well.
+   */
+  async run(
+    store: Datastore,
+    follow: (prefix: string) => AsyncIterable<CopiedUpdate>,
+    signal: AbortSignal,
+  ): Promise<void> {
     await Promise.all([
-      ...this.followed.map((prefix) => this.follow(store, prefix, signal)),
+      ...this.followed.map((prefix) => this.take(prefix, follow(prefix))),
       this.taking(store, signal),
     ]);
   }
@@ -88,20 +100,21 @@ export class ReflectorKeeper {
     return this.complete && (this.settings?.mode === 'auto' || !atRest);
   }
 
-  private async follow(store: Datastore, prefix: string, signal: AbortSignal): Promise<void> {
-    for await (const update of store.follow(prefix, signal)) {
-      if (update.type === 'inSync') {
-        const first = !this.complete;
-        this.synced.add(prefix);
-        if (first && this.complete) this.options.changed();
+  private async take(prefix: string, updates: AsyncIterable<CopiedUpdate>): Promise<void> {
+    for await (const update of updates) {
+      if (update.type === 'inSync' || update.type === 'copy') {
+        const { complete, live } = this;
+        (update.type === 'copy' ? this.copied : this.synced).add(prefix);
+        if (this.complete !== complete || this.live !== live) this.options.changed();
       } else if (prefix !== PLAN_KEY) this.configuration.apply(update);
-      else if (update.type === 'put' && update.kv.key === PLAN_KEY) this.take(update.kv.value, update.kv.modRevision);
-      else if (update.type === 'delete' && update.key === PLAN_KEY) this.take(undefined, 0);
+      else if (update.type === 'put' && update.kv.key === PLAN_KEY)
+        this.takePlan(update.kv.value, update.kv.modRevision);
+      else if (update.type === 'delete' && update.key === PLAN_KEY) this.takePlan(undefined, 0);
       this.wakeup.notify();
     }
   }
 
-  private take(text: string | undefined, revision: number): void {
+  private takePlan(text: string | undefined, revision: number): void {
     this.revision = revision;
     const parsed = text === undefined ? undefined : parsePlan(text);
     if (parsed?.ok === false) {
@@ -200,7 +213,7 @@ export class ReflectorKeeper {
   private planView(): PlanView {
     const { plan, revision } = this;
     const resources = this.options.resources();
-    if (!resources || !this.complete) return { plan, revision, cluster: undefined };
+    if (!resources || !this.live) return { plan, revision, cluster: undefined };
     const cluster = new Cluster(resources);
     return {
       ...{ plan, revision },

@@ -25,8 +25,13 @@ export interface LeaseStatus {
 
 export interface DatastoreStatus {
   readonly name: string;
-  /** `connecting` until the first full list; `stale`: out of reach since, what was told before still holds. */
-  readonly state: 'connecting' | 'in-sync' | 'stale';
+  /**
+   * `connecting` until the first full list; `copy`: so is it, and the node runs from its own copy of what was told before it
+   * was started; `stale`: out of reach since, what was told before still holds.
+   */
+  readonly state: 'connecting' | 'copy' | 'in-sync' | 'stale';
+  /** Of state `copy`: when it was so, as ISO 8601. */
+  readonly copyOf?: string;
   readonly reason?: string;
   readonly revision?: number;
 }

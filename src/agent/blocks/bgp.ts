@@ -7,7 +7,7 @@ import type { Network, SpeakerEvent } from '../../bgp/speaker/mod.ts';
 import type { ViewRoute } from '../../bgp/fib/mod.ts';
 import { effectiveBgp } from '../../calc/mod.ts';
 import type { BgpResources, NodeBgp } from '../../calc/mod.ts';
-import type { Datastore } from '../../datastore/mod.ts';
+import type { CopiedUpdate, Datastore } from '../../datastore/mod.ts';
 import type { Route } from '../../desired/mod.ts';
 import type { ResourceChange } from '../../model/mod.ts';
 import { addressFromBytes, hostPrefix, parseInterfaceAddress, prefixContains } from '../../net/mod.ts';
@@ -58,6 +58,8 @@ export class NodeBgpRunner {
   private readonly secret: ReturnType<typeof secretsIn>;
   /** What sessions are made from was changed. */
   private stale = true;
+  /** Whether the sessions are those that the datastore asks for, and not a copy of it. */
+  private live = false;
   /** Own blocks, as the sessions' policies know them. */
   private guarded: readonly Prefix[] = [];
   private looking: Disposable | undefined;
@@ -88,14 +90,19 @@ export class NodeBgpRunner {
     });
     this.reflectors = new ReflectorKeeper({
       ...{ node: config.node, log, clock, changed },
-      resources: () => (knowledge.complete ? this.resources() : undefined),
+      // what others act on must not come from a copy
+      resources: () => (knowledge.live ? this.resources() : undefined),
       view: () => topologyView(this),
     });
   }
 
-  async run(store: Datastore, signal: AbortSignal): Promise<void> {
+  async run(
+    store: Datastore,
+    follow: (prefix: string) => AsyncIterable<CopiedUpdate>,
+    signal: AbortSignal,
+  ): Promise<void> {
     using _nextHops = this.nextHops.follow();
-    await Promise.all([this.speaker.run(signal), this.reflectors.run(store, signal)]);
+    await Promise.all([this.speaker.run(signal), this.reflectors.run(store, follow, signal)]);
   }
 
   /** A resource that sessions may be made from was changed. */
@@ -147,6 +154,9 @@ export class NodeBgpRunner {
     this.speaker.setConfig(this.plan.config);
     this.generation = plan?.generation ?? 0;
     this.reflectors.notify();
+    if (this.live || !this.knowledge.live || !this.reflectors.live) return;
+    this.live = true;
+    this.lookRoutedSoon();
   }
 
   private resources(): BgpResources {
@@ -202,11 +212,12 @@ export class NodeBgpRunner {
 
   /**
    * What no neighbour told again may go when all of them have told everything. Those that restart together with this node
-   * say so only after they have waited for each other, and those that are not there are not waited for without end.
+   * say so only after they have waited for each other, and those that are not there are not waited for without end. Whom a
+   * copy does not know may still come.
    */
   private lookRouted(late = false): void {
     const { speaker } = this.speaker;
-    if (!speaker || !this.fib.said) return;
+    if (!speaker || !this.live || !this.fib.said) return;
     const told = [...speaker.peers.values()].every(({ config, session }) => {
       return !config.enabled || (session?.active === true && session.families.every((f) => session.finished.has(f)));
     });

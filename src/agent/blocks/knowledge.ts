@@ -1,10 +1,11 @@
 /**
  * What the datastore says that this node needs, and no more: resources of the cluster, and the claims of this node itself.
  * What other nodes own comes by BGP, so a pod that starts elsewhere makes no work here. What was told before still holds
- * while the datastore is out of reach.
+ * while the datastore is out of reach; at a start without it, what was told to the agent's earlier life. That is enough to
+ * forward by, and never a reason to take anything away: `live` says whether the datastore itself has told everything.
  */
 import { printable } from '../../base/mod.ts';
-import type { Datastore, Update } from '../../datastore/mod.ts';
+import type { CopiedUpdate, Datastore } from '../../datastore/mod.ts';
 import { affinitiesPrefix, hostOwner, Ownership } from '../../ipam/blocks/mod.ts';
 import { kindPrefix, ResourceStore } from '../../model/mod.ts';
 import type { Kind, ResourceChange } from '../../model/mod.ts';
@@ -23,10 +24,15 @@ const KINDS = [
 ] as const satisfies readonly Kind[];
 
 export interface KnowledgeEvents {
-  /** Resources changed, or the whole picture is complete for the first time. */
+  /** Resources changed, or the whole picture is complete for the first time, from the copy or from the datastore. */
   resources(change: ResourceChange | undefined): void;
   /** This node's own blocks changed. */
   blocks(): void;
+  /**
+   * The datastore does not answer this start: the picture is as it was at this time. Gives the blocks that an earlier life
+   * had in the kernel, which may be more than the copy knows of.
+   */
+  copied(at: Date): readonly Prefix[];
   /** Out of reach, for this reason; undefined: back. */
   stale(reason: string | undefined): void;
 }
@@ -39,7 +45,11 @@ export class Knowledge {
   /** By what is followed: why it may be old. */
   private readonly stale_ = new Map<string, string>();
   private readonly synced = new Set<string>();
-  private readonly followed: readonly string[];
+  /** Told from the copy. */
+  private readonly copied = new Set<string>();
+  private copiedAt = 0;
+  private inherited: readonly Prefix[] = [];
+  readonly followed: readonly string[];
   private revision_ = 0;
 
   constructor(node: string, events: KnowledgeEvents) {
@@ -51,14 +61,24 @@ export class Knowledge {
     });
   }
 
-  /** Whether the whole picture was told once; stays true. */
+  /** Whether a whole picture was told once, be it an old one; stays true. */
   get complete(): boolean {
-    return this.synced.size === this.followed.length;
+    return this.followed.every((prefix) => this.synced.has(prefix) || this.copied.has(prefix));
+  }
+
+  /** Whether the datastore has told the whole picture in this agent's life; stays true. */
+  get live(): boolean {
+    return this.resources.inSync;
+  }
+
+  /** While the picture is not the datastore's own: when it was. */
+  get copyOf(): Date | undefined {
+    return this.complete && !this.live ? new Date(this.copiedAt) : undefined;
   }
 
   get stale(): string | undefined {
     if (this.stale_.size > 0) return [...this.stale_.values()][0];
-    return this.complete ? undefined : 'the first list is not complete';
+    return this.live ? undefined : 'the first list is not complete';
   }
 
   get revision(): number | undefined {
@@ -67,12 +87,17 @@ export class Knowledge {
 
   /** This node's own blocks, in order. */
   blocks(): Prefix[] {
-    return [...this.claims.owned()].map(([cidr]) => cidr).sort(comparePrefixes);
+    const claimed = [...this.claims.owned()].map(([cidr]) => cidr);
+    return [...new Set(this.live ? claimed : [...claimed, ...this.inherited])].sort(comparePrefixes);
   }
 
-  /** Follows until aborted. */
-  async run(store: Datastore, signal: AbortSignal): Promise<void> {
-    await Promise.all(this.followed.map((prefix) => this.follow(store, prefix, signal)));
+  /** Takes what is followed, for ever. */
+  async run(follow: (prefix: string) => AsyncIterable<CopiedUpdate>): Promise<void> {
+    await Promise.all(
+      this.followed.map(async (prefix) => {
+        for await (const update of follow(prefix)) this.apply(prefix, update);
+      }),
+    );
   }
 
   /** Reads once; throws what the datastore throws. */
@@ -84,25 +109,29 @@ export class Knowledge {
     }
   }
 
-  private async follow(store: Datastore, prefix: string, signal: AbortSignal): Promise<void> {
-    for await (const update of store.follow(prefix, signal)) this.apply(prefix, update);
-  }
-
-  private apply(prefix: string, update: Update): void {
+  private apply(prefix: string, update: CopiedUpdate): void {
     if (update.type === 'stale') {
       this.stale_.set(prefix, printable(update.reason, 500));
       if (this.stale_.size === 1) this.events.stale(this.stale);
+      return;
+    }
+    if (update.type === 'copy') {
+      this.copied.add(prefix);
+      this.copiedAt = update.at;
+      if (!this.complete) return;
+      this.inherited = this.events.copied(new Date(update.at));
+      this.tellAll();
       return;
     }
     if (update.type === 'inSync') {
       this.revision_ = Math.max(this.revision_, update.revision);
       if (this.stale_.delete(prefix) && this.stale_.size === 0) this.events.stale(undefined);
       if (this.synced.has(prefix)) return;
+      const before = this.complete;
       this.synced.add(prefix);
-      if (!this.complete) return;
-      this.resources.apply(update);
-      this.events.resources(undefined);
-      this.events.blocks();
+      const live = this.synced.size === this.followed.length;
+      if (live) this.resources.apply(update);
+      if (live || (this.complete && !before)) this.tellAll();
       return;
     }
     if (prefix !== this.followed.at(-1)) {
@@ -112,6 +141,11 @@ export class Knowledge {
     const before = this.blocks();
     this.claims.apply(update);
     if (this.complete && !Bun.deepEquals(before, this.blocks())) this.events.blocks();
+  }
+
+  private tellAll(): void {
+    this.events.resources(undefined);
+    this.events.blocks();
   }
 
   /** Keys that cannot be used, and why. */

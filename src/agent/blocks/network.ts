@@ -2,13 +2,14 @@
  * Calico's network on this node: the parts and what they tell each other. Resources and this node's own blocks come from the
  * datastore (`knowledge.ts`); the node's own resource goes there; routes to the other nodes' blocks come and go by BGP
  * (`bgp.ts`), or through tunnels (`overlay.ts`). Nothing that was put into the kernel is swept before the datastore and
- * every neighbour have told everything.
+ * every neighbour have told everything. A start without the datastore goes on from the copy of what it said last.
  */
 import { err, GodwitError, messageOf, ok } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
 import { openBlockAccess } from '../../cni/mod.ts';
 import { SourceCheckPart } from '../../dataplane/mod.ts';
 import type { SysctlWish } from '../../dataplane/mod.ts';
+import { LastKnown } from '../../datastore/mod.ts';
 import type { Datastore, LeaseId } from '../../datastore/mod.ts';
 import type { PodNetwork, Route } from '../../desired/mod.ts';
 import { BlockIpam, CONFIG_KEY, FollowedSettings } from '../../ipam/blocks/mod.ts';
@@ -16,6 +17,7 @@ import { encodeStored, resourceKey } from '../../model/mod.ts';
 import type { ResourceChange } from '../../model/mod.ts';
 import { familyOf, prefixCovers } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
+import { RTN } from '../../netlink/mod.ts';
 import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
 import { NodeBgpRunner } from './bgp.ts';
 import { collectLeaks } from './collector.ts';
@@ -61,6 +63,12 @@ export class BlockNetwork implements AgentNetwork {
           log.warn({ reason }, 'the datastore is out of reach; everything stays as it is');
         context.changed();
       },
+      copied: (at) => {
+        const fields = { copyOf: at.toISOString(), reason: this.knowledge.stale };
+        log.warn(fields, 'the datastore does not answer: running from the copy of what it said last');
+        const ours = kernel.routes.routes(config.routeProtocol);
+        return ours.flatMap(({ type, destination }) => (type === RTN.BLACKHOLE ? [destination] : []));
+      },
     });
     this.nodeResource = new NodeResourceKeeper(config.node, () => this.knowledge.self, log);
     this.overlay = new Overlay(context, this.knowledge);
@@ -89,12 +97,18 @@ export class BlockNetwork implements AgentNetwork {
     const ipam = new BlockIpam({ store, node, settings, clock, log });
     this.ipam = ipam;
     this.context.offerBlocks(openBlockAccess({ ipam, store, node, clock, log }));
+    const known = new LastKnown(store, {
+      ...{ file: `${config.stateDir}/last-known.json`, node, clock, log },
+      prefixes: [...this.knowledge.followed, ...this.bgp.reflectors.followed],
+    });
+    const follow = (prefix: string) => known.follow(prefix, signal);
     await Promise.all([
-      this.knowledge.run(store, signal),
+      known.run(signal),
+      this.knowledge.run(follow),
       settings.run(store.follow(CONFIG_KEY, signal)),
       this.nodeResource.run(store, signal),
       this.overlay.run(store, ipam, signal),
-      this.bgp.run(store, signal),
+      this.bgp.run(store, follow, signal),
       this.confirming(store, signal),
     ]);
   }
@@ -115,7 +129,8 @@ export class BlockNetwork implements AgentNetwork {
       return { destination, class: 'blackhole', type: 'blackhole', nextHops: [] };
     });
     routes.setDesired(BLACKHOLE, wanted);
-    routes.markInSync(BLACKHOLE);
+    // without this nothing is swept, whoever put it there: a copy may lack the last that was learned
+    if (this.knowledge.live) routes.markInSync(BLACKHOLE);
   }
 
   podsChanged(): void {
@@ -138,7 +153,7 @@ export class BlockNetwork implements AgentNetwork {
     if (!view.missingAddress && this.replanOverlay(view, families)) this.overlay.tunnels.bringUp();
     this.overlay.settleMtu();
     const facts = this.factsOf(view, families);
-    if (facts && !view.missingAddress) this.nodeResource.setFacts(facts);
+    if (facts && !view.missingAddress && this.knowledge.live) this.nodeResource.setFacts(facts);
     // a plan that is not known yet must not be taken for a mesh
     if (!this.bgp.reflectors.complete) return;
     // sessions wait until the others can know of them, and are not touched while this node's address is in doubt
@@ -167,7 +182,9 @@ export class BlockNetwork implements AgentNetwork {
     const mtu = this.overlay.podMtu;
     // a report is made of everything: not for each pod
     const reason = (otherwise: string) => err(this.report().reasons[0] ?? otherwise);
-    if (mtu === undefined || !this.bgp.speaker.speaker) return reason('the node is being set up');
+    // addresses are given by what the datastore says now
+    if (mtu === undefined || !this.knowledge.live || !this.bgp.speaker.speaker)
+      return reason('the node is being set up');
     const missing = this.overlay.tunnels.status().find(({ needed, inPlace }) => needed && !inPlace);
     if (missing) return err(`tunnel ${missing.device}: ${missing.problem ?? 'not in place yet'}`);
     const check = this.context.caretaker.status().find(({ name }) => name === this.sourceCheck.name);
@@ -221,7 +238,7 @@ export class BlockNetwork implements AgentNetwork {
     }
     const { speaker } = bgp.speaker;
     const waited = speaker !== undefined && context.clock.wallNow() - speaker.startedAt > START_PATIENCE_MS;
-    const known = speaker !== undefined && knowledge.complete && (arrived || waited);
+    const known = speaker !== undefined && knowledge.live && (arrived || waited);
     return { announced, neighbors: known ? nodes.map(({ name }) => name) : undefined };
   }
 

@@ -19,13 +19,14 @@ export function reportOf(network: BlockNetwork): NetworkReport {
       .oddities()
       .map(({ key, reason }): ProblemStatus => ({ object: `key ${key}`, kind: 'unusable', reason })),
   ];
-  const { stale, complete, revision } = knowledge;
+  const { stale, complete, copyOf, revision } = knowledge;
   return {
     ...{ reasons, warnings, problems },
     // a neighbour that is not there keeps what is stale, and is told of as a session
     answersFor: [BGP],
     datastore: {
-      state: stale === undefined ? 'in-sync' : complete ? 'stale' : 'connecting',
+      state: stale === undefined ? 'in-sync' : copyOf ? 'copy' : complete ? 'stale' : 'connecting',
+      ...(copyOf && { copyOf: copyOf.toISOString() }),
       ...(stale === undefined ? {} : { reason: stale }),
       ...(revision === undefined ? {} : { revision }),
     },
@@ -56,7 +57,9 @@ function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[]) {
   const { tunnels } = network.overlay;
   const reasons: string[] = [];
   const warnings: string[] = [];
-  if (!knowledge.complete) reasons.push(`datastore: ${knowledge.stale ?? 'the first list is not complete'}`);
+  const { copyOf } = knowledge;
+  if (copyOf) reasons.push(`datastore: running from the copy of ${copyOf.toISOString()}: ${knowledge.stale}`);
+  else if (!knowledge.complete) reasons.push(`datastore: ${knowledge.stale ?? 'the first list is not complete'}`);
   else if (knowledge.stale !== undefined) warnings.push(`datastore: ${knowledge.stale}; everything stays as it was`);
   if (nodeResource.problem !== undefined)
     (plan ? warnings : reasons).push(`node: ${printable(nodeResource.problem, 500)}`);

@@ -125,13 +125,14 @@ export class Tunnels {
       ...{ uplinks, addresses: this.addresses, inPlace: this.inPlace, pathMtus: this.pathMtus.values() },
     });
     this.encapsulation = encapsulation;
-    const { needed } = encapsulation;
+    // from a copy nothing is taken away
+    const unless = (kind: TunnelKind) => (encapsulation.needed.has(kind) || !resources.inSync ? undefined : 'absent');
     const ipip = encapsulation.ipip();
-    this.ipip.setDesired(ipip ?? (needed.has('ipip') ? undefined : 'absent'));
+    this.ipip.setDesired(ipip ?? unless('ipip'));
     this.pathMtus.setTunnel(ipip);
     for (const family of [4, 6] as const)
       this.vxlan[family].setDesired(
-        encapsulation.vxlan(family) ?? (needed.has(vxlanKind(family)) ? undefined : 'absent'),
+        encapsulation.vxlan(family) ?? unless(vxlanKind(family)),
         encapsulation.vxlanPeers(family),
       );
     if (tunnelKinds.some((kind) => this.due(kind) !== undefined)) this.wakeup.notify();
@@ -178,7 +179,7 @@ export class Tunnels {
   /** The pools to ask for an address of; empty to give it back, undefined when there is nothing to do. */
   private due(kind: TunnelKind): readonly string[] | undefined {
     const { encapsulation } = this;
-    if (!encapsulation) return undefined;
+    if (!encapsulation || !this.resources.inSync) return undefined;
     const needed = encapsulation.needed.has(kind);
     // others may still send to it
     if (!needed && this.writerOf(kind).state().inPlace) return undefined;
