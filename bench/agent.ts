@@ -8,35 +8,17 @@ import { Cluster } from '../tests/agent/cluster.ts';
 import type { Node } from '../tests/agent/cluster.ts';
 import { until } from '../tests/support/netns.ts';
 import { quantile } from './lib/figures.ts';
+import { cpuSeconds, memoryOf } from './lib/usage.ts';
+import type { Memory } from './lib/usage.ts';
 
 const LEASES = 1_000;
 const IDLE_SECONDS = 60;
 const PUTS = 40;
-const CLOCK_TICKS = 100;
 
 const pidOf = (node: Node): number => Number(readFileSync(`${node.directory}/run/agent.pid`, 'utf8'));
 
-interface Memory {
-  /** All resident pages, those of the executable included, which all its processes share. */
-  readonly resident: number;
-  /** What this process alone occupies. */
-  readonly own: number;
-}
-
-function memoryOf(pid: number): Memory {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  const field = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024;
-  return { resident: field('VmRSS'), own: field('RssAnon') };
-}
-
 const show = ({ resident, own }: Memory): string =>
   `${resident.toFixed(1)} MiB resident, ${own.toFixed(1)} MiB its own`;
-
-/** Seconds of CPU used so far. */
-function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS;
-}
 
 async function memory(): Promise<void> {
   await using cluster = await Cluster.start({ nodes: [2], config: { SubnetLen: 24, Network: '10.240.0.0/12' } });

@@ -1,6 +1,7 @@
 // Calico's network at the size where it still is a full mesh: agents with `--network blocks`, each its own process in its
 // own namespace on one segment, with a real etcd and a BGP session between any two. From the commit of a node's new block to
-// its route in the kernel of all other nodes, and the memory of each agent. `npm run bench mesh [NODES [SETTLE_SECONDS]]`;
+// its route in the kernel of all other nodes, and the memory and CPU of each agent (which, unlike times, hardly depend on
+// what else the machine does). `npm run bench mesh [NODES [SETTLE_SECONDS]]`;
 // GODWIT_EXECUTABLE=dist/godwit measures the built executable in place of the source. A hundred nodes take some 9 GB, and
 // two processors two minutes to bring up.
 import { readFileSync } from 'node:fs';
@@ -10,6 +11,7 @@ import { Cluster } from '../tests/agent/cluster.ts';
 import { claim, poolOf, putResource } from '../tests/support/calico.ts';
 import { until } from '../tests/support/netns.ts';
 import { median, quantile } from './lib/figures.ts';
+import { cpuSeconds, memoryOf } from './lib/usage.ts';
 
 const NODES = Number(process.argv[2] ?? 100);
 /** Between the last route and the measurements: the agents' own housekeeping is every minute. */
@@ -46,21 +48,22 @@ const seconds = (performance.now() - started) / 1000;
 const sessions = (NODES * (NODES - 1)) / 2;
 console.log(`${NODES} agents, ${sessions} sessions, from nothing to all routes: ${seconds.toFixed(1)} s`);
 
+const pids = nodes.map((node) => Number(readFileSync(`${node.directory}/run/agent.pid`, 'utf8')));
+/** Milliseconds of CPU since the start, of an agent on average. */
+const cpu = () => (1000 * pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0)) / NODES;
 function reportMemory(when: string): void {
-  const fields = nodes.map((node) => {
-    const status = readFileSync(
-      `/proc/${readFileSync(`${node.directory}/run/agent.pid`, 'utf8').trim()}/status`,
-      'utf8',
-    );
-    const field = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024;
-    return { resident: field('VmRSS'), own: field('RssAnon') };
-  });
+  const all = pids.map(memoryOf);
   console.log(`memory of an agent, ${when}`);
-  console.log(`  resident   ${megabytes(fields.map(({ resident }) => resident))} (goal: under 64)`);
-  console.log(`  its own    ${megabytes(fields.map(({ own }) => own))}`);
+  console.log(`  resident   ${megabytes(all.map(({ resident }) => resident))} (goal: under 64)`);
+  console.log(`  its own    ${megabytes(all.map(({ own }) => own))}`);
 }
+const atStart = cpu();
+console.log(`CPU of an agent until then: ${ms(atStart)}`);
 reportMemory('at that time');
 await Bun.sleep(SETTLE_SECONDS * 1000);
+/** Milliseconds of CPU a second. */
+const idle = (cpu() - atStart) / SETTLE_SECONDS;
+console.log(`CPU of an agent that has nothing to do: ${ms(idle)} a second`);
 reportMemory(`${SETTLE_SECONDS} s later`);
 
 /** When a node had the route, by destination and node. */
@@ -75,6 +78,7 @@ const seen = new Map<string, Map<string, number>>();
     };
     monitors.use(namespace.run(() => monitorKernel(heard, { groups: ['IPV4_ROUTE'] })));
   }
+  const before = { cpu: cpu(), at: performance.now() };
   const each: number[] = [];
   const slowest: number[] = [];
   for (let i = 0; i < BLOCKS; i++) {
@@ -94,6 +98,10 @@ const seen = new Map<string, Map<string, number>>();
   }
   console.log(`block committed → route in the kernel of ${NODES - 1} other nodes, ${BLOCKS} times`);
   console.log(`  one node   p50 ${ms(quantile(each, 0.5))}, p99 ${ms(quantile(each, 0.99))} (goal: p99 under 100 ms)`);
+  const rest = (idle * (performance.now() - before.at)) / 1000;
+  console.log(
+    `  CPU of an agent ${ms((cpu() - before.cpu - rest) / BLOCKS)} for each block, what it says of it included`,
+  );
   console.log(`  all nodes  p50 ${ms(quantile(slowest, 0.5))}, worst ${ms(Math.max(...slowest))}`);
 }
 await cluster[Symbol.asyncDispose]();
