@@ -10,6 +10,7 @@ import { beginConnect } from '../../src/sys/mod.ts';
 import type { Fd } from '../../src/sys/mod.ts';
 import {
   announcement,
+  config,
   endOfRib,
   message,
   openMessage,
@@ -17,6 +18,7 @@ import {
   received,
   TestSpeaker,
   until,
+  update,
   withdrawal,
 } from '../support/bgp-peer.ts';
 
@@ -246,4 +248,52 @@ describe('under load', () => {
     expect(received(it.speaker, '127.0.0.2').total).toBe(1);
     expect(round).toBeGreaterThan(1);
   }, 60_000);
+
+  test('a million routes under another policy, then of a neighbour no more: nobody is silent for long', async () => {
+    const at = port();
+    const text = (policy: string, big = true) => `
+routerId: 10.0.0.1
+as: 65000
+control: false
+listen: ['127.0.0.1:${at}']
+prefixLists: { half: [0.0.0.0/1 ge 8 le 32] }
+policies: { half: [{ match: { prefixLists: [half] }, set: { localPref: 200 }, then: accept }] }
+neighbors:
+  - { address: 127.0.0.3, as: 65002, passive: true, import: accept, export: accept, nextHop: unchanged }
+${big ? `  - { address: 127.0.0.2, as: 65001, passive: true, import: ${policy} }` : ''}`;
+    await using it = await TestSpeaker.start(text('accept'));
+    using sender = (await RawPeer.connect({ from: '127.0.0.2', port: at }))!;
+    using quiet = (await RawPeer.connect({ from: '127.0.0.3', port: at }))!;
+    await sender.establish({});
+    const attributes = (asn: number) => [0x40, 1, 1, 0, 0x40, 2, 10, 2, 2, 0, 0, 253, 233, 0, 0, asn >> 8, asn & 255];
+    const nextHop = [0x40, 3, 4, 192, 0, 2, 1];
+    const count = 1_000_000;
+    for (let first = 0; first < count; first += 500) {
+      const routes = Array.from({ length: 500 }, (_, i) => (first + i) * 13).flatMap((n) => [24, n >> 16, n >> 8, n]);
+      sender.send(
+        update(
+          [],
+          [...attributes(1 + first / 500), ...nextHop],
+          routes.map((octet) => octet & 255),
+        ),
+      );
+    }
+    sender.send(endOfRib());
+    await until('all is read', () => it.events.some((e) => e.type === 'end-of-rib'), 40_000);
+    await until('all is decided', () => it.speaker.settled, 40_000);
+    const counters = () => it.speaker.rib.counters(it.speaker.peers.get(ip('127.0.0.2'))!.id, 4);
+    expect(counters().accepted).toBe(count);
+
+    await quiet.establish({ asn: 65002, identifier: 0x0a000003, holdTime: 3 });
+    const beat = setInterval(() => quiet.keepalive(), 400);
+    it.speaker.apply(config(text('half')));
+    await until('the other policy holds', () => counters().accepted < count && it.speaker.settled, 40_000);
+    expect(counters().accepted).toBeGreaterThan(0);
+    it.speaker.apply(config(text('half', false)));
+    await until('they are gone', () => it.speaker.rib.stats().prefixes[4] === 0, 40_000);
+    clearInterval(beat);
+    expect(alive(quiet)).toBe(true);
+    expect(quiet.longestSilence).toBeLessThan(3000);
+    expect(it.events.filter((e) => e.type === 'down' && e.neighbor === '127.0.0.3')).toEqual([]);
+  }, 110_000);
 });

@@ -10,6 +10,10 @@ import { importRejected, importUnknown, loopFlags } from './sets.ts';
 import type { AttributeSets } from './sets.ts';
 import type { FamilyTable } from './table.ts';
 
+/** Prefixes done in one go: some milliseconds with a policy that looks at each, and without. */
+const policyShare = 2048;
+const plainShare = 32768;
+
 export class ImportStage {
   private readonly sets: AttributeSets;
   private readonly peerOf: (id: number) => Peer | undefined;
@@ -86,12 +90,17 @@ export class ImportStage {
     return made;
   }
 
-  /** Applies settings and policy to everything received from the peer. */
-  again(peer: Peer, family: Family, table: FamilyTable): void {
-    this.sets.redescribe(peer.origin, family);
+  /** Applies settings and policy to everything received from the peer, a share between two yields. */
+  *again(peer: Peer, family: Family, table: FamilyTable): Generator<void> {
+    yield* this.sets.redescribe(peer.origin, family);
     const each = this.perPrefix(peer, family);
-    table.reaccept(peer.id, (received, index) =>
-      each ? this.evaluate(received, family, table.prefixes.text(index)) : this.outcome(received, family),
-    );
+    const share = each ? policyShare : plainShare;
+    for (let from = 1; from < table.prefixes.top; from += share) {
+      const to = Math.min(from + share, table.prefixes.top);
+      table.reaccept(peer.id, from, to, (received, index) =>
+        each ? this.evaluate(received, family, table.prefixes.text(index)) : this.outcome(received, family),
+      );
+      yield;
+    }
   }
 }

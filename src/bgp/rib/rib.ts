@@ -69,6 +69,8 @@ class RibCore implements Rib {
   private readonly self: SetOrigin;
   /** Removed, and still in what was decided or announced. */
   private readonly leaving = new Set<PeerId>();
+  /** What has to go through a whole table before anything is decided, a share a turn; by neighbour and family. */
+  private readonly passes = new Map<string, Iterator<void>>();
   private deferred = false;
   private announcedWork = false;
 
@@ -149,7 +151,12 @@ class RibCore implements Rib {
   }
 
   removePeer(id: PeerId): void {
-    this.sessionDown(id);
+    const peer = this.peer(id);
+    for (const family of families) {
+      this.groups.leave(peer, family);
+      this.passes.set(`${id} ${family}`, dropping(this.tables[family], id));
+    }
+    peer.session = undefined;
     this.leaving.add(id);
     this.tellWork();
   }
@@ -180,6 +187,7 @@ class RibCore implements Rib {
   }
 
   sessionDown(id: PeerId, retain: readonly Family[] = []): void {
+    if (this.leaving.has(id)) return; // they go already
     const peer = this.peer(id);
     for (const family of families) {
       this.groups.leave(peer, family);
@@ -255,6 +263,7 @@ class RibCore implements Rib {
   }
 
   sweepStale(id: PeerId, family: Family): number {
+    if (this.leaving.has(id)) return 0;
     const count = this.tables[family].dropAll(id, true);
     this.tellWork();
     return count;
@@ -284,7 +293,8 @@ class RibCore implements Rib {
   }
 
   refreshIn(id: PeerId, family: Family): void {
-    this.imports.again(this.peer(id), family, this.tables[family]);
+    // one that runs began with other settings
+    this.passes.set(`${id} ${family}`, this.imports.again(this.peer(id), family, this.tables[family]));
     this.tellWork();
   }
 
@@ -313,6 +323,7 @@ class RibCore implements Rib {
   // --------------------------------------------------------------------------------------------------------- work
 
   get pending(): boolean {
+    if (this.passes.size > 0) return true;
     for (const family of families) if (this.tables[family].dirty.size > 0) return true;
     if (this.deferred) return false;
     for (const group of this.groups.all()) if (group.dirty.size > 0 && !group.blocked) return true;
@@ -333,10 +344,15 @@ class RibCore implements Rib {
   }
 
   private quiet(family: Family): boolean {
-    return !this.deferred && this.tables[family].dirty.size === 0;
+    return !this.deferred && this.passes.size === 0 && this.tables[family].dirty.size === 0;
   }
 
   work(): boolean {
+    // deciding waits: routes that share attributes are to be sent together, and not as they happen to stand in the table
+    for (const [key, pass] of this.passes) {
+      if (pass.next().done === true) this.passes.delete(key);
+      return true;
+    }
     let busy = false;
     for (const family of families) {
       const table = this.tables[family];
@@ -453,6 +469,17 @@ class RibCore implements Rib {
       updateGroups: this.groups.size,
       bytes,
     };
+  }
+}
+
+/** Prefixes looked at in one go when a neighbour's routes are dropped. */
+const dropShare = 32768;
+
+/** Drops all routes of a neighbour that never comes back, a share between two yields. */
+function* dropping(table: FamilyTable, peer: PeerId): Generator<void> {
+  for (let from = 1; table.received[peer]! > 0; from += dropShare) {
+    table.dropBetween(peer, false, from, Math.min(from + dropShare, table.prefixes.top));
+    yield;
   }
 }
 

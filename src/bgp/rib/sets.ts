@@ -107,6 +107,9 @@ export interface BadBlock {
   readonly error?: ProtocolError;
 }
 
+/** Sets described again in one go: some milliseconds. */
+const describeShare = 2048;
+
 /** Not so few that a table of some thousand routes makes them grow often. */
 const initialSets = 4096;
 
@@ -365,8 +368,9 @@ export class AttributeSets {
     return this.pool.tags[id]! & 4 ? 6 : 4;
   }
 
-  /** Fills the columns of all sets of this neighbour and family again, after a change of its settings. */
-  redescribe(from: SetOrigin, family: Family): void {
+  /** Fills the columns of all sets of this neighbour and family again, after a change of its settings; a share between yields. */
+  *redescribe(from: SetOrigin, family: Family): Generator<void> {
+    let share = describeShare;
     for (let id = 1; id < this.pool.top; id++) {
       const tag = this.pool.tags[id]!;
       if (tag === 0 || tag >>> 7 !== from.id || this.familyOf(id) !== family) continue;
@@ -377,6 +381,9 @@ export class AttributeSets {
       const attributes = this.decode(id);
       this.describe(id, from, attributes, !made);
       this.nextHops.release(nextHop);
+      if (--share > 0) continue;
+      yield;
+      share = describeShare;
     }
   }
 

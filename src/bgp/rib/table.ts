@@ -202,10 +202,16 @@ export class FamilyTable {
 
   /** Drops the peer's paths, or only its stale ones; returns how many. */
   dropAll(peer: number, staleOnly: boolean): number {
+    const count = staleOnly ? this.stale[peer]! : this.received[peer]!;
+    if (count > 0) this.dropBetween(peer, staleOnly, 1, this.prefixes.top);
+    return count;
+  }
+
+  /** The same for prefixes with an index in `[from, to)`. */
+  dropBetween(peer: number, staleOnly: boolean, from: number, to: number): void {
     const { paths } = this;
     let left = staleOnly ? this.stale[peer]! : this.received[peer]!;
-    const count = left;
-    for (let index = 1; index < this.prefixes.top && left > 0; index++) {
+    for (let index = from; index < to && left > 0; index++) {
       let before = 0;
       // a freed index has no paths
       for (let path = this.head[index]!; path !== 0; path = paths.next[path]!) {
@@ -219,7 +225,6 @@ export class FamilyTable {
         before = path;
       }
     }
-    return count;
   }
 
   markStale(peer: number): void {
@@ -242,14 +247,12 @@ export class FamilyTable {
     return path;
   }
 
-  /** Sets the outcome of the import policy of all paths of the peer anew. */
-  reaccept(peer: number, accept: (received: number, index: number) => number): void {
+  /** Sets the outcome of the import policy of the peer's paths anew, for prefixes with an index in `[from, to)`. */
+  reaccept(peer: number, from: number, to: number, accept: (received: number, index: number) => number): void {
     const { paths, sets } = this;
-    let left = this.received[peer]!;
-    for (let index = 1; index < this.prefixes.top && left > 0; index++) {
+    for (let index = from; index < to; index++) {
       const path = this.pathOf(index, peer);
       if (path === 0) continue;
-      left--;
       const before = paths.accepted[path]!;
       const now = accept(paths.received[path]!, index);
       // also where the set is the same: what the decision compares may have changed

@@ -287,7 +287,7 @@ export interface Rib {
    * RFC 7313, which come out of `pull` in their places.
    */
   refreshOut(peer: PeerId, family: Family, enhanced: boolean): void;
-  /** Applies the import policy to everything received, as after a change of what it refers to. */
+  /** Applies the import policy to everything received, as after a change of what it refers to, with the work that is done next. */
   refreshIn(peer: PeerId, family: Family): void;
 
   // views

@@ -277,10 +277,11 @@ export class Speaker {
     if (!peer || this.peers.get(peer.address) !== peer) return;
     this.peers.delete(peer.address);
     if (peer.range !== undefined) this.admission.count(peer.range, -1);
+    // before the session ends, which would drop all routes in one go
+    this.rib.removePeer(peer.id);
     peer.stop(ceaseNotification(CeaseSubcode.PeerDeconfigured));
     this.scheduler.forget(peer);
     this.byId[peer.id] = undefined;
-    this.rib.removePeer(peer.id);
     this.events.emit({ type: 'removed', neighbor: peer.address });
   }
 
