@@ -1,5 +1,5 @@
 /** The kernel's routing state of one network namespace, read and changed through one socket. */
-import { errno, NetworkNamespace } from '../sys/mod.ts';
+import { errno, isErrno, NetworkNamespace } from '../sys/mod.ts';
 import type { KernelError } from '../sys/mod.ts';
 import { AF } from '../sys/mod.ts';
 import type { Family } from '../net/mod.ts';
@@ -71,7 +71,13 @@ export class Rtnetlink implements Disposable {
         .u8(0)
         .u32(0);
     };
-    return this.socket.dump(RTM.GETROUTE, 'dump routes', build, (_type, body) => decodeRoute(body));
+    try {
+      return this.socket.dump(RTM.GETROUTE, 'dump routes', build, (_type, body) => decodeRoute(body));
+    } catch (error) {
+      // a table is made with its first route: of a family that nobody uses here there is none
+      if (isErrno(error, errno.ENOENT)) return [];
+      throw error;
+    }
   }
 
   neighbours(family?: Family): Neighbour[] {

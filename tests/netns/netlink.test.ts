@@ -38,6 +38,13 @@ describe.skipIf(!here)('rtnetlink', () => {
   });
   afterAll(() => spaces[Symbol.dispose]());
 
+  test('the routes of a family that nothing uses are none', () => {
+    const none = Rtnetlink.in(spaces.add('nl3'));
+    for (const family of [4, 6] as const) expect(none.routes(family, { table: 254 })).toEqual([]);
+    none[Symbol.dispose]();
+    spaces.remove('nl3');
+  });
+
   const PROTOCOL = 71;
   const ipJson = (...args: string[]): unknown => JSON.parse(spaces.run('nl', 'ip', '-j', ...args));
 

@@ -4,7 +4,7 @@ import type { Route } from '../../desired/mod.ts';
 import { ip, prefix } from '../../net/mod.ts';
 import { IFF, kernelRoute, RTPROT } from '../../netlink/mod.ts';
 import type { KernelRoute, Link } from '../../netlink/mod.ts';
-import { errno } from '../../sys/mod.ts';
+import { errno, KernelError } from '../../sys/mod.ts';
 import { FakeRouteKernel } from './fake.ts';
 import { ROUTE_PROTOCOL, RouteReconciler } from './reconciler.ts';
 
@@ -51,6 +51,23 @@ describe('route reconciler', () => {
     reconciler.markInSync('bgp');
     await reconciler.pass();
     expect(kernel.log.map((w) => [w.op, w.route.destination])).toEqual([['delete', prefix('10.244.9.0/24')]]);
+  });
+
+  test('a kernel that cannot be read is asked less and less often', async () => {
+    let reads = 0;
+    kernel.routes = () => {
+      reads++;
+      throw new KernelError('dump routes', errno.EIO);
+    };
+    reconciler = new RouteReconciler({ kernel });
+    const stop = new AbortController();
+    const running = reconciler.run(stop.signal);
+    await Bun.sleep(500);
+    stop.abort();
+    await running;
+    // after 50 to 100 ms, 100 to 200, 200 to 400
+    expect(reads).toBeGreaterThan(1);
+    expect(reads).toBeLessThan(8);
   });
 
   test('a changed next hop is replaced in place', async () => {
