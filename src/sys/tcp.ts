@@ -10,6 +10,9 @@ import { check, cstring, NR, syscall } from './syscall.ts';
 
 const IPPROTO = { IP: 0, TCP: 6, IPV6: 41 } as const;
 const SO_BINDTODEVICE = 25;
+const SIOCGIFNAME = 0x8910;
+/** sizeof(struct ifreq): name 16, union 24. */
+const IFREQ_LENGTH = 40;
 const TCP_OPTION = { NODELAY: 1, MD5SIG: 14, MD5SIG_EXT: 32 } as const;
 const IP_OPTION = { TTL: 2, MINTTL: 21, BIND_ADDRESS_NO_PORT: 24 } as const;
 const IPV6_OPTION = { UNICAST_HOPS: 16, MINHOPCOUNT: 73 } as const;
@@ -98,6 +101,21 @@ export function beginConnect(options: ConnectOptions): Fd {
     fd.close();
     throw error;
   }
+}
+
+/**
+ * The device on which the peer of a connected IPv6 socket is, when the peer's address means nothing without one
+ * (fe80::/10); undefined for every other address.
+ */
+export function peerDevice(fd: number): string | undefined {
+  const address = new Uint8Array(28);
+  if (syscall(NR.getpeername, fd, address, Int32Array.of(address.length)) !== 0) return undefined;
+  const scope = new DataView(address.buffer).getUint32(24, true);
+  if (scope === 0) return undefined;
+  const request = new Uint8Array(IFREQ_LENGTH);
+  new DataView(request.buffer).setUint32(16, scope, true);
+  if (syscall(NR.ioctl, fd, SIOCGIFNAME, request) !== 0) return undefined; // it is gone already
+  return new TextDecoder().decode(request.subarray(0, request.indexOf(0)));
 }
 
 /** `pending` while the handshake goes on; the error when it failed. */

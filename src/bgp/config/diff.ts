@@ -2,6 +2,7 @@
  * What applying a new configuration would do to every neighbour, decided before anything is done: a session that does
  * not need to end stays up, and a change of policy alone is applied to the routes already received.
  */
+import { neighborKey } from './types.ts';
 import type { BgpConfig, DynamicRange, NeighborConfig, PeerSettings } from './types.ts';
 
 export type NeighborChange =
@@ -13,7 +14,7 @@ export type NeighborChange =
   | { readonly what: 'reset'; readonly because: readonly string[] };
 
 export interface ConfigDiff {
-  /** By neighbour address, or prefix of a dynamic range. */
+  /** By `neighborKey`, or prefix of a dynamic range. */
   readonly neighbors: ReadonlyMap<string, NeighborChange>;
   readonly dynamic: ReadonlyMap<string, NeighborChange>;
   readonly networks: {
@@ -130,7 +131,7 @@ export function diffConfig(before: BgpConfig, after: BgpConfig): ConfigDiff {
   const old = new Map(before.networks.map((n) => [n.prefix, n]));
   const now = new Map(after.networks.map((n) => [n.prefix, n]));
   return {
-    neighbors: compareAll(before.neighbors, after.neighbors, (n) => n.address, around),
+    neighbors: compareAll(before.neighbors, after.neighbors, (n) => neighborKey(n.address, n.device), around),
     dynamic: compareAll(before.dynamic, after.dynamic, (d) => d.range, around),
     networks: {
       added: [...now.keys()].filter((p) => !old.has(p)),

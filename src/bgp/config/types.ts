@@ -2,6 +2,7 @@
  * The configuration after parsing: every default filled in, groups applied, names resolved to what they name. This is
  * what the speaker takes, and what an embedding program builds directly.
  */
+import { familyOf, isLinkLocal } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import type { PolicyDescription, PrefixList } from '../policy/mod.ts';
 
@@ -87,6 +88,14 @@ export interface NeighborConfig extends PeerSettings {
   readonly port: number;
   readonly passive: boolean;
   readonly enabled: boolean;
+}
+
+/**
+ * What tells a neighbour from all others: its address, and for a link-local one the device too, as `fe80::1%eth0`: the same
+ * address may be somebody else's on another link (RFC 4007).
+ */
+export function neighborKey(address: IpAddress, device: string | undefined): string {
+  return device !== undefined && familyOf(address) === 6 && isLinkLocal(address) ? `${address}%${device}` : address;
 }
 
 /** Neighbours nobody listed: whoever connects from `range` and is of the right AS. */

@@ -1,4 +1,5 @@
 /** What new import policies would make of the routes that are there: the part of a dry run that looks at the tables. */
+import { neighborKey } from '../config/mod.ts';
 import type { BgpConfig, ConfigDiff } from '../config/mod.ts';
 import { PolicyBook } from '../speaker/mod.ts';
 import type { Speaker } from '../speaker/mod.ts';
@@ -7,10 +8,10 @@ import type { ReloadReport } from './server.ts';
 export function planRoutes(speaker: Speaker, next: BgpConfig, diff: ConfigDiff): ReloadReport['routes'] {
   const book = new PolicyBook(next);
   const plan: ReloadReport['routes'][number][] = [];
-  for (const [address, change] of diff.neighbors) {
+  for (const [key, change] of diff.neighbors) {
     if (change.what !== 'soft') continue;
-    const neighbor = next.neighbors.find((n) => n.address === address)!;
-    const peer = speaker.peers.get(neighbor.address);
+    const neighbor = next.neighbors.find((n) => neighborKey(n.address, n.device) === key)!;
+    const peer = speaker.peers.get(key);
     if (!peer?.session?.active) continue;
     const asn = peer.session.negotiated.peerAsn;
     const settings = book.peerConfig(neighbor, { asn });
@@ -33,7 +34,7 @@ export function planRoutes(speaker: Speaker, next: BgpConfig, diff: ConfigDiff):
         }
       }
     }
-    plan.push({ neighbor: address, accepted, wouldAccept });
+    plan.push({ neighbor: key, accepted, wouldAccept });
   }
   return plan;
 }

@@ -173,10 +173,10 @@ class Control {
 
   /** By address or name. */
   private peer(nameOrAddress: string): Peer {
-    const address = parseAddress(nameOrAddress);
-    const found = address
-      ? this.speaker.peers.get(address)
-      : [...this.speaker.peers.values()].find((p) => p.config.name === nameOrAddress);
+    const { peers } = this.speaker;
+    const found =
+      peers.get(parseAddress(nameOrAddress) ?? nameOrAddress) ??
+      [...peers.values()].find((p) => p.config.name === nameOrAddress);
     if (!found) throw new Refused(404, `there is no neighbour ${nameOrAddress}`);
     return found;
   }

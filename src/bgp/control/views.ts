@@ -17,7 +17,8 @@ export interface FamilyStatus {
 }
 
 export interface NeighborStatus {
-  readonly address: IpAddress;
+  /** Its `neighborKey`. */
+  readonly address: string;
   readonly name: string;
   readonly description?: string;
   readonly remoteAs: string;
@@ -80,7 +81,7 @@ export function neighborStatus(speaker: Speaker, peer: Peer): NeighborStatus {
   const families = ([4, 6] as const).filter((f) => config.families[f]);
   const connection = live?.connection;
   return {
-    address: peer.address,
+    address: peer.key,
     name: config.name,
     remoteAs: String(remoteAs),
     localAs: config.localAs,

@@ -4,7 +4,7 @@
  * that gateway, which must itself be connected. BGP's own routes do not belong into the view: a next hop must not be
  * resolved through a route that exists because of it.
  */
-import { familyOf, PrefixMap } from '../../net/mod.ts';
+import { familyOf, isLinkLocal, PrefixMap } from '../../net/mod.ts';
 import type { IpAddress, Prefix } from '../../net/mod.ts';
 import type { NextHopResolver, Resolution } from '../rib/mod.ts';
 
@@ -23,21 +23,32 @@ const unreachable: Resolution = { reachable: false };
 
 export class RouteViewResolver implements NextHopResolver {
   private routes = new PrefixMap<ViewRoute>();
+  /** Devices that some route leads to. */
+  private devices = new Set<string>();
   private readonly watchers = new Set<(nextHops: readonly IpAddress[] | 'all') => void>();
 
   /** The whole view anew. Next hops whose resolution differs are found by those who watch. */
   replace(routes: Iterable<ViewRoute>): void {
     const view = new PrefixMap<ViewRoute>();
+    const devices = new Set<string>();
     for (const route of routes) {
+      for (const { device } of route.hops) devices.add(device);
       const known = view.get(route.destination);
       if (!known || route.metric < known.metric) view.set(route.destination, route);
     }
     this.routes = view;
+    this.devices = devices;
     for (const watcher of this.watchers) watcher('all');
   }
 
   resolve(nextHop: IpAddress): Resolution {
-    return this.follow(nextHop, 0);
+    const [address, device] = nextHop.split('%') as [IpAddress, string?];
+    if (device !== undefined) {
+      return this.devices.has(device) ? { reachable: true, metric: 0, hops: [{ via: address, device }] } : unreachable;
+    }
+    // every link has these addresses, and which of them is meant nobody said
+    if (familyOf(address) === 6 && isLinkLocal(address)) return unreachable;
+    return this.follow(address, 0);
   }
 
   private follow(address: IpAddress, depth: number): Resolution {

@@ -31,10 +31,11 @@ export class NextHops {
     return known;
   }
 
-  /** Takes a reference. All zeros stand for this speaker. */
-  acquire(bytes: Uint8Array): number {
+  /** Takes a reference. All zeros stand for this speaker; a link-local address is one on `device`. */
+  acquire(bytes: Uint8Array, device?: string): number {
     if (bytes.every((byte) => byte === 0)) return 0;
-    const address = addressFromBytes(bytes);
+    const scoped = device !== undefined && isLinkLocalNextHop(bytes);
+    const address = scoped ? (`${addressFromBytes(bytes)}%${device}` as IpAddress) : addressFromBytes(bytes);
     let id = this.ids.get(address);
     if (id === undefined) {
       id = this.free.pop() ?? this.addresses.length;
@@ -94,6 +95,10 @@ export class NextHops {
     this.metric = longer32(this.metric, this.metric.length * 2);
   }
 }
+
+/** fe80::/10 */
+export const isLinkLocalNextHop = (b: Uint8Array): boolean =>
+  b.length === 16 && b[0] === 0xfe && (b[1]! & 0xc0) === 0x80;
 
 const wordOf = (b: Uint8Array): number => ((b[0]! << 24) | (b[1]! << 16) | (b[2]! << 8) | b[3]!) >>> 0;
 

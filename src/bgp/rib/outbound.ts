@@ -6,6 +6,7 @@ import { addressBytes } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import { IPV4_UNICAST, IPV6_UNICAST, SegmentType, WellKnownCommunity } from '../wire/mod.ts';
 import type { AfiSafi, AsPath, AsSegment, NextHop, PathAttributes, SessionContext } from '../wire/mod.ts';
+import { isLinkLocalNextHop } from './nexthops.ts';
 import { SetFlag } from './sets.ts';
 import type { NextHopMode, PolicyRoute, RoutePolicy } from './types.ts';
 
@@ -128,12 +129,13 @@ function isOurs({ address }: NextHop): boolean {
 
 function announcedNextHop(nextHop: NextHop, byPolicy: boolean, rules: ExportRules): NextHop | undefined {
   const keep = byPolicy || rules.nextHop === 'unchanged' || (rules.nextHop === 'auto' && mayKeep(nextHop, rules));
-  if (!keep || isOurs(nextHop)) return rules.self;
+  // RFC 2545 §3: a link-local address means nothing off its link
+  const elsewhere = !byPolicy && isLinkLocalNextHop(nextHop.address);
+  if (!keep || elsewhere || isOurs(nextHop)) return rules.self;
   // a policy may set any address; an IPv6 route has an IPv6 next hop
   if (rules.family === 6 && nextHop.address.length !== 16) return undefined;
   // RFC 8950: an IPv6 next hop of an IPv4 route only for those who asked for it
   if (rules.family === 4 && nextHop.address.length !== 4 && rules.context.extendedNextHop.size === 0) return undefined;
-  // RFC 2545 §3: a link-local address means nothing off its link
   return nextHop.linkLocal ? { address: nextHop.address, linkLocal: undefined } : nextHop;
 }
 

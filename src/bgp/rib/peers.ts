@@ -33,7 +33,7 @@ export function makePeer(id: PeerId, config: PeerConfig): Peer {
     id,
     config,
     session: undefined,
-    origin: setOrigin(id, config, 0),
+    origin: setOrigin(id, config, 0, undefined),
     source: routeOrigin(config, 0),
     context: 0,
     out: {},
@@ -46,20 +46,21 @@ export function configure(peer: Peer, config: PeerConfig, session: PeerSession |
   const routerId = session?.routerId ?? peer.origin.routerId;
   peer.config = config;
   peer.session = session;
-  peer.origin = setOrigin(peer.id, config, routerId);
+  peer.origin = setOrigin(peer.id, config, routerId, session ? session.device : peer.origin.device);
   peer.source = routeOrigin(config, routerId);
   if (session) peer.context = contextIndex(session.context);
 }
 
 const kindOf = (config: PeerConfig): 'ebgp' | 'ibgp' => (config.remoteAs === config.localAs ? 'ibgp' : 'ebgp');
 
-function setOrigin(id: PeerId, config: PeerConfig, routerId: number): SetOrigin {
+function setOrigin(id: PeerId, config: PeerConfig, routerId: number, device: string | undefined): SetOrigin {
   const kind = kindOf(config);
   return {
     id,
     kind,
     weight: config.weight ?? 0,
     routerId,
+    device,
     localAs: config.localAs,
     allowAsIn: config.allowAsIn ?? 0,
     honorGracefulShutdown: config.honorGracefulShutdown ?? kind === 'ebgp',

@@ -93,6 +93,7 @@ class RibCore implements Rib {
       kind: 'local',
       weight: 0,
       routerId: options.routerId,
+      device: undefined,
       localAs: options.localAs,
       allowAsIn: 0,
       honorGracefulShutdown: false,
@@ -110,7 +111,7 @@ class RibCore implements Rib {
   private comparePeers(a: number, b: number): number {
     const x = this.peers[a];
     const y = this.peers[b];
-    return x && y ? compareAddresses(x.config.address, y.config.address) : a - b;
+    return (x && y && compareAddresses(x.config.address, y.config.address)) || a - b;
   }
 
   // --------------------------------------------------------------------------------------------------- neighbours

@@ -42,6 +42,8 @@ export interface SetOrigin {
   readonly weight: number;
   /** The peer's BGP Identifier, for paths without ORIGINATOR_ID. */
   readonly routerId: number;
+  /** Where its link-local next hops are. */
+  readonly device: string | undefined;
   readonly localAs: number;
   readonly allowAsIn: number;
   /** RFC 8326: its routes with GRACEFUL_SHUTDOWN get local preference 0. */
@@ -297,7 +299,7 @@ export class AttributeSets {
     summary.originatorId = attributes.originatorId ?? -1;
     summary.clusterLength = attributes.clusterList.length;
     summary.ownCluster = attributes.clusterList.includes(this.clusterId);
-    summary.nextHop = this.nextHops.acquire(attributes.nextHop.address);
+    summary.nextHop = this.nextHops.acquire(attributes.nextHop.address, from.device);
     this.fill(id, from, received);
   }
 

@@ -109,6 +109,8 @@ export interface PeerSession {
   readonly localAddress: { readonly [F in Family]?: IpAddress };
   /** fe80:: address of ours on a link shared with an IPv6 neighbour (RFC 2545 §3). */
   readonly localLinkLocal?: IpAddress;
+  /** The link a link-local neighbour is on: link-local next hops from it are reached there. */
+  readonly device?: string;
 }
 
 // ------------------------------------------------------------------------------------------------------------ input
@@ -141,6 +143,7 @@ export type Resolution =
 
 /** The view of the kernel's (or nobody's) routes through which next hops are resolved, RFC 4271 §9.1.2.1. */
 export interface NextHopResolver {
+  /** A link-local IPv6 next hop comes with its device, as `fe80::1%eth0`; without one it leads nowhere. */
   resolve(nextHop: IpAddress): Resolution;
   /** Begins to tell of changes to these next hops; `changed` is told the ones whose resolution differs. */
   watch(changed: (nextHops: readonly IpAddress[] | 'all') => void): Disposable;

@@ -1,6 +1,7 @@
 /** Who may become a neighbour without being listed: dynamic ranges, their limits, and strangers. */
 import { PrefixMap } from '../../net/mod.ts';
 import type { IpAddress, Prefix } from '../../net/mod.ts';
+import { neighborKey } from '../config/mod.ts';
 import type { BgpConfig, DynamicRange, NeighborConfig } from '../config/mod.ts';
 import type { SparseLog } from './sparse-log.ts';
 
@@ -39,7 +40,16 @@ export class Admission {
 }
 
 /** A neighbour of a range: it dials us, we never dial it. */
-export function neighborFromRange(range: DynamicRange, address: IpAddress): NeighborConfig {
+export function neighborFromRange(range: DynamicRange, address: IpAddress, device: string | undefined): NeighborConfig {
   const { range: _range, limit: _limit, name: _name, ...settings } = range;
-  return { ...settings, address, name: address, port: 179, passive: true, enabled: true };
+  const where = device === undefined ? {} : { device };
+  return {
+    ...settings,
+    ...where,
+    address,
+    name: neighborKey(address, device),
+    port: 179,
+    passive: true,
+    enabled: true,
+  };
 }

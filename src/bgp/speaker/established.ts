@@ -39,7 +39,7 @@ export class Established {
       stale ??
       new StaleRoutes(peer.context.clock, (family) => {
         const routes = peer.context.rib.sweepStale(peer.id, family);
-        peer.context.emit({ type: 'stale-swept', neighbor: peer.address, family, routes });
+        peer.context.emit({ type: 'stale-swept', neighbor: peer.key, family, routes });
         peer.context.ready(peer);
         peer.context.ended(peer);
       });
@@ -85,7 +85,7 @@ export class Established {
   private reportBad(treatment: string, reason: string): void {
     const { peer } = this;
     peer.counts.updatesBad++;
-    peer.context.emit({ type: 'bad-update', neighbor: peer.address, treatment, reason });
+    peer.context.emit({ type: 'bad-update', neighbor: peer.key, treatment, reason });
     const fields = { neighbor: peer.config.name, treatment, reason: printable(reason), total: peer.counts.updatesBad };
     peer.context.sparseLog.warn(peer.subject, fields, 'bad UPDATE (RFC 7606)');
   }

@@ -3,11 +3,11 @@
  * above this file knows of descriptors. Written bytes may be taken in part: the rest is the caller's to keep until
  * `drain`.
  */
-import { familyOf, addressBytes, parseAddress, prefixAddress, prefixLength } from '../../net/mod.ts';
+import { familyOf, addressBytes, isLinkLocal, parseAddress, prefixAddress, prefixLength } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import { messageOf } from '../../base/mod.ts';
 import type { Clock } from '../../base/mod.ts';
-import { beginConnect, connectionState, setTcpMd5Key, setTimeToLive } from '../../sys/mod.ts';
+import { beginConnect, connectionState, peerDevice, setTcpMd5Key, setTimeToLive } from '../../sys/mod.ts';
 
 export interface SocketHandlers {
   /** The bytes are valid during the call only. */
@@ -19,6 +19,8 @@ export interface SocketHandlers {
 
 export interface Socket {
   readonly remote: IpAddress;
+  /** Where a link-local IPv6 `remote` is; absent for every other address. */
+  readonly device?: string;
   readonly local: IpAddress;
   readonly remotePort: number;
   /** To be set before control returns to the event loop. */
@@ -62,6 +64,7 @@ export interface Network {
 export class BunSocket implements Socket {
   handlers: SocketHandlers | undefined;
   readonly remote: IpAddress;
+  readonly device?: string;
   readonly local: IpAddress;
   readonly remotePort: number;
   private readonly raw: Bun.Socket<BunSocket>;
@@ -72,6 +75,10 @@ export class BunSocket implements Socket {
     this.remote = withoutZone(raw.remoteAddress);
     this.local = withoutZone(raw.localAddress);
     this.remotePort = raw.remotePort;
+    // the runtime leaves the scope of an address out
+    const scoped = familyOf(this.remote) === 6 && isLinkLocal(this.remote);
+    const device = scoped ? peerDevice((raw as unknown as { fd: number }).fd) : undefined;
+    if (device !== undefined) this.device = device;
   }
 
   /** The socket; undefined when the connection was reset before anybody saw it: then it has no addresses any more. */

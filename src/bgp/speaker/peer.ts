@@ -16,6 +16,7 @@ import type {
   SessionState,
   SessionTimer,
 } from '../fsm/mod.ts';
+import { neighborKey } from '../config/mod.ts';
 import type { NeighborConfig } from '../config/mod.ts';
 import type { PeerId, Rib } from '../rib/mod.ts';
 import {
@@ -60,7 +61,7 @@ export interface PeerContext {
   /** UPDATEs were read: the RIB has work. */
   received(): void;
   /** Just before a session comes up: the peer's AS and our address are known now. */
-  establishing(peer: Peer, negotiated: Negotiated, local: IpAddress): void;
+  establishing(peer: Peer, negotiated: Negotiated, socket: Socket): void;
   established(peer: Peer): void;
   ended(peer: Peer): void;
 }
@@ -102,6 +103,11 @@ export class Peer {
 
   get address(): IpAddress {
     return this.config.address;
+  }
+
+  /** What tells it from other neighbours. */
+  get key(): string {
+    return neighborKey(this.config.address, this.config.device);
   }
 
   /** What sparse warnings are about: one of a range may come again under the next address. */
@@ -208,7 +214,7 @@ export class Peer {
     this.machine = neighbor;
     for (const action of actions) this.carryOut(action);
     const after = this.state;
-    if (after !== before) this.context.emit({ type: 'state', neighbor: this.address, from: before, to: after });
+    if (after !== before) this.context.emit({ type: 'state', neighbor: this.key, from: before, to: after });
   }
 
   private carryOut(action: NeighborAction): void {
@@ -272,13 +278,13 @@ export class Peer {
   private sessionUp(id: number, negotiated: Negotiated): void {
     const connection = this.connections.get(id)!;
     this.counts.established++;
-    this.context.establishing(this, negotiated, connection.socket.local);
+    this.context.establishing(this, negotiated, connection.socket);
     const stale = this.session?.stale;
     this.session = new Established(this, id, connection, negotiated, stale);
     this.session.begin();
     const { peerAsn } = negotiated;
     this.context.log.info({ neighbor: this.config.name, asn: peerAsn }, 'session established');
-    this.context.emit({ type: 'up', neighbor: this.address, asn: peerAsn, families: this.session.families });
+    this.context.emit({ type: 'up', neighbor: this.key, asn: peerAsn, families: this.session.families });
     this.context.established(this);
     this.context.ready(this);
   }
@@ -291,7 +297,7 @@ export class Peer {
     this.session?.end(retain);
     if (!this.session?.stale.waiting) this.session = undefined;
     this.context.log.warn({ neighbor: this.config.name, reason: text, retained: retain }, 'session ended');
-    this.context.emit({ type: 'down', neighbor: this.address, reason: text, retained: retain });
+    this.context.emit({ type: 'down', neighbor: this.key, reason: text, retained: retain });
     this.context.ended(this);
   }
 
@@ -302,7 +308,7 @@ export class Peer {
     if (!less) this.lastError = { reason: text, at: this.context.clock.wallNow() };
     this.heardWhy ||= isNotification(reason);
     this.context.log.debug({ neighbor: this.config.name, reason: text }, 'attempt failed');
-    this.context.emit({ type: 'attempt-failed', neighbor: this.address, reason: text });
+    this.context.emit({ type: 'attempt-failed', neighbor: this.key, reason: text });
     this.context.ended(this);
   }
 

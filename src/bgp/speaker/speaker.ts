@@ -5,8 +5,8 @@
  */
 import { GodwitError, silentLogger, systemClock } from '../../base/mod.ts';
 import type { Clock, Logger } from '../../base/mod.ts';
-import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
-import { diffConfig } from '../config/mod.ts';
+import type { Family, Prefix } from '../../net/mod.ts';
+import { diffConfig, neighborKey } from '../config/mod.ts';
 import type { BgpConfig, ConfigDiff, NeighborConfig, PrefixLimit } from '../config/mod.ts';
 import { createRib, directResolver, warmUp } from '../rib/mod.ts';
 import type { LocalRoute, NextHopResolver, PeerId, Rib } from '../rib/mod.ts';
@@ -53,7 +53,8 @@ export interface SpeakerOptions {
 export class Speaker {
   readonly events = new EventHub();
   readonly rib: Rib;
-  readonly peers = new Map<IpAddress, Peer>();
+  /** By `neighborKey`. */
+  readonly peers = new Map<string, Peer>();
   /** Resolves when all listeners are up. */
   readonly ready: Promise<void>;
   readonly startedAt: number;
@@ -133,7 +134,7 @@ export class Speaker {
         this.scheduler.input();
         this.tidy?.worked(1);
       },
-      establishing: (peer, negotiated, local) => this.establishing(peer, negotiated, local),
+      establishing: (peer, negotiated, socket) => this.establishing(peer, negotiated, socket),
       established: () => {
         this.deferral.check(this.peers);
         this.tidy?.worked(SESSION_WORK);
@@ -204,8 +205,8 @@ export class Speaker {
     this.config = config;
     this.policies = new PolicyBook(config, this.policies);
     this.admission.apply(config);
-    for (const [address, change] of diff.neighbors) {
-      if (change.what === 'removed') this.removePeer(this.peers.get(address as IpAddress));
+    for (const [key, change] of diff.neighbors) {
+      if (change.what === 'removed') this.removePeer(this.peers.get(key));
     }
     for (const neighbor of config.neighbors) this.applyNeighbor(neighbor, diff);
     this.applyRanges(diff);
@@ -217,11 +218,12 @@ export class Speaker {
   }
 
   private applyNeighbor(neighbor: NeighborConfig, diff: ConfigDiff): void {
-    const change = diff.neighbors.get(neighbor.address);
-    const existing = this.peers.get(neighbor.address);
+    const key = neighborKey(neighbor.address, neighbor.device);
+    const change = diff.neighbors.get(key);
+    const existing = this.peers.get(key);
     // a neighbour that a range brought in is a configured one from now on
     if (existing?.range !== undefined) this.removePeer(existing);
-    const peer = this.peers.get(neighbor.address);
+    const peer = this.peers.get(key);
     if (!peer) {
       this.addPeer(neighbor).start();
       return;
@@ -242,7 +244,7 @@ export class Speaker {
       const change = diff.dynamic.get(peer.range);
       if (!range || change?.what === 'removed') this.removePeer(peer);
       else {
-        peer.config = neighborFromRange(range, peer.address);
+        peer.config = neighborFromRange(range, peer.address, peer.config.device);
         if (change?.what === 'reset') peer.renew('drop');
         else this.refreshPeer(peer);
       }
@@ -251,7 +253,7 @@ export class Speaker {
 
   private refreshPeer(peer: Peer): void {
     const { session } = peer;
-    const facts = session?.active ? this.facts(peer, session.negotiated, session.connection.socket.local) : undefined;
+    const facts = session?.active ? this.facts(session.negotiated, session.connection.socket) : undefined;
     this.rib.updatePeer(peer.id, this.policies.peerConfig(peer.config, facts));
   }
 
@@ -266,23 +268,23 @@ export class Speaker {
   private addPeer(config: NeighborConfig, range?: string): Peer {
     const id = this.rib.addPeer(this.policies.peerConfig(config));
     const peer = new Peer(this.context, config, id, range);
-    this.peers.set(config.address, peer);
+    this.peers.set(peer.key, peer);
     this.byId[id] = peer;
     if (range !== undefined) this.admission.count(range, 1);
-    this.events.emit({ type: 'added', neighbor: config.address });
+    this.events.emit({ type: 'added', neighbor: peer.key });
     return peer;
   }
 
   private removePeer(peer: Peer | undefined): void {
-    if (!peer || this.peers.get(peer.address) !== peer) return;
-    this.peers.delete(peer.address);
+    if (!peer || this.peers.get(peer.key) !== peer) return;
+    this.peers.delete(peer.key);
     if (peer.range !== undefined) this.admission.count(peer.range, -1);
     // before the session ends, which would drop all routes in one go
     this.rib.removePeer(peer.id);
     peer.stop(ceaseNotification(CeaseSubcode.PeerDeconfigured));
     this.scheduler.forget(peer);
     this.byId[peer.id] = undefined;
-    this.events.emit({ type: 'removed', neighbor: peer.address });
+    this.events.emit({ type: 'removed', neighbor: peer.key });
   }
 
   private withPeer(id: PeerId, act: (peer: Peer) => void): void {
@@ -292,17 +294,19 @@ export class Speaker {
 
   /** A connection came in on one of the listeners. */
   private accept(socket: Socket): void {
-    const known = this.peers.get(socket.remote);
+    const { remote, device } = socket;
+    // one that was configured without a device is meant on every device
+    const known = this.peers.get(neighborKey(remote, device)) ?? this.peers.get(remote);
     if (known) {
       known.accept(socket);
       return;
     }
-    const range = this.admission.admit(socket.remote);
+    const range = this.admission.admit(remote);
     if (!range) {
       socket.abort();
       return;
     }
-    const peer = this.addPeer(neighborFromRange(range, socket.remote), range.range);
+    const peer = this.addPeer(neighborFromRange(range, remote, device), range.range);
     peer.start();
     peer.accept(socket);
   }
@@ -317,27 +321,29 @@ export class Speaker {
     this.deferral.check(this.peers);
   }
 
-  private facts(peer: Peer, negotiated: Negotiated, local: IpAddress) {
-    const sharedSubnet = this.addresses.sharedSubnet(local, peer.address);
+  private facts(negotiated: Negotiated, { local, remote, device }: Socket) {
+    const sharedSubnet = this.addresses.sharedSubnet(local, remote, device);
     return { asn: negotiated.peerAsn, ...(sharedSubnet !== undefined && { sharedSubnet }) };
   }
 
-  private establishing(peer: Peer, negotiated: Negotiated, local: IpAddress): void {
-    const facts = this.facts(peer, negotiated, local);
+  private establishing(peer: Peer, negotiated: Negotiated, socket: Socket): void {
+    const facts = this.facts(negotiated, socket);
+    const { local, device } = socket;
     this.rib.updatePeer(peer.id, this.policies.peerConfig(peer.config, facts));
-    const { linkLocal, ...localAddress } = this.addresses.nextHops(local);
+    const { linkLocal, ...localAddress } = this.addresses.nextHops(local, device);
     this.rib.sessionUp(peer.id, {
       routerId: negotiated.peerIdentifier,
       context: negotiated.context,
       localAddress,
+      ...(device !== undefined && { device }),
       // RFC 2545 §3: means nothing to a neighbour that is not on the link
-      ...(linkLocal !== undefined && facts.sharedSubnet !== undefined && { localLinkLocal: linkLocal }),
+      ...(linkLocal !== undefined && (facts.sharedSubnet ?? device) !== undefined && { localLinkLocal: linkLocal }),
     });
   }
 
   private endOfRib(peer: Peer, family: Family): void {
     peer.session?.endOfRib(family);
-    this.events.emit({ type: 'end-of-rib', neighbor: peer.address, family });
+    this.events.emit({ type: 'end-of-rib', neighbor: peer.key, family });
     this.deferral.check(this.peers);
   }
 
@@ -348,7 +354,7 @@ export class Speaker {
     level: 'warn' | 'exceeded',
     count: number,
   ): void {
-    this.events.emit({ type: 'prefix-limit', neighbor: peer.address, family, direction, level, count });
+    this.events.emit({ type: 'prefix-limit', neighbor: peer.key, family, direction, level, count });
     const fields = { neighbor: peer.config.name, family, direction, level, count };
     this.sparseLog.warn(`${peer.subject} ${level}`, fields, 'prefix limit');
     const settings = peer.config.families[family];
@@ -363,7 +369,7 @@ export class Speaker {
     const cease = { ...ceaseNotification(CeaseSubcode.MaximumPrefixes), data };
     // not in the middle of the UPDATE that crossed the limit
     this.clock.after(0, () => {
-      if (!this.running || this.peers.get(peer.address) !== peer) return; // gone meanwhile
+      if (!this.running || this.peers.get(peer.key) !== peer) return; // gone meanwhile
       peer.limited(limit.action === 'restart' ? limit.restartAfter : undefined, cease);
     });
   }

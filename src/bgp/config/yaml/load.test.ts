@@ -95,6 +95,22 @@ describe('errors say line, setting, value and what is allowed', () => {
       '3: dynamic[1].range: overlaps with dynamic[0]',
     ],
     [
+      `${base}neighbors: [{ address: fe80::1%a, device: b, as: 1 }]`,
+      '3: neighbors[0].device: is not the a of its address',
+    ],
+    [
+      `${base}neighbors: [{ address: 10.0.0.1%a, as: 1 }]`,
+      '3: neighbors[0].address: "10.0.0.1%a" is not; allowed: an IPv4',
+    ],
+    [
+      `${base}neighbors: [{ address: fe80::1%a, as: 1 }, { address: fe80::1, device: a, as: 1 }]`,
+      '3: neighbors[1].address: is already neighbors[0]',
+    ],
+    [
+      `${base}neighbors: [{ address: fe80::1%a, as: 1 }, { address: fe80::1%b, as: 1, password: x }]`,
+      '3: neighbors[1].password: has to be that of fe80::1%a, which has the same address',
+    ],
+    [
       `${base}dynamic: [{ range: 10.0.0.0/8, as: any, password: x }]\nneighbors: [{ address: 10.1.0.1, as: 1 }]`,
       '4: neighbors[0].address: is in the range 10.0.0.0/8, which has a password',
     ],

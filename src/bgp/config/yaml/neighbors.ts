@@ -1,6 +1,7 @@
 /** Neighbours, groups and dynamic ranges: their schema, and how group and neighbour make one set of settings. */
 import { z } from 'zod';
-import type { Family } from '../../../net/mod.ts';
+import { familyOf, isLinkLocal, parseAddress } from '../../../net/mod.ts';
+import type { Family, IpAddress } from '../../../net/mod.ts';
 import {
   address,
   asn,
@@ -141,9 +142,22 @@ const common = {
   ...perFamily,
 };
 
+/** `fe80::1%eth0` is short for an address and a device. */
+const scopedAddress = field<{ address: IpAddress; device?: string }>(
+  'an IPv4 or IPv6 address, a link-local one with its device: fe80::1%eth0',
+  (value) => {
+    if (typeof value !== 'string') return undefined;
+    const [text = '', device] = value.split('%', 2);
+    const parsed = parseAddress(text);
+    if (!parsed || device === undefined) return parsed && { address: parsed };
+    const scoped = familyOf(parsed) === 6 && isLinkLocal(parsed) && device !== '' && device.length <= 15;
+    return scoped ? { address: parsed, device } : undefined;
+  },
+);
+
 export const groupSchema = section(common);
 export const neighborSchema = section({
-  address,
+  address: scopedAddress,
   name: string(100).optional(),
   group: string(100).optional(),
   ...common,

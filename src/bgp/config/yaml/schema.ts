@@ -3,7 +3,6 @@ import { z } from 'zod';
 import { err, ok } from '../../../base/mod.ts';
 import type { Result } from '../../../base/mod.ts';
 import { familyOf, prefixContains, prefixesOverlap } from '../../../net/mod.ts';
-import type { IpAddress } from '../../../net/mod.ts';
 import {
   address,
   asn,
@@ -27,6 +26,7 @@ import type { RawGroup } from './neighbors.ts';
 import { compilePolicy, hasWildcard, parseCommunity } from '../../policy/mod.ts';
 import { describePolicies, policiesSchema, prefixListsSchema } from './policies.ts';
 import { parseListen } from './listen.ts';
+import { neighborKey } from '../types.ts';
 import type { BgpConfig, DecisionConfig, DynamicRange, FibConfig, NeighborConfig, NetworkConfig } from '../types.ts';
 
 /** Where something is wrong, what is there, and what may be there. */
@@ -165,16 +165,23 @@ class Builder {
     }
     const policyNames = new Set(described.policies.map((p) => p.name));
     const globals = { asn: raw.as, gracefulRestart: restartConfig.mode };
-    const addresses = new Map<IpAddress, number>();
+    const keys = new Map<string, number>();
     const names = new Map<string, string>();
 
     const neighbors = raw.neighbors.map((n, index): NeighborConfig => {
       const at = ['neighbors', index];
-      const { address: peer, name = peer, group, ...own } = n;
+      const { address: scoped, name: given, group, ...rest } = n;
+      const { address: peer } = scoped;
+      const own = scoped.device === undefined ? rest : { ...rest, device: scoped.device };
       const merged = this.resolve(own, group, at, policyNames);
-      const earlier = addresses.get(peer);
+      const key = neighborKey(peer, merged.device);
+      const name = given ?? key;
+      if (rest.device !== undefined && rest.device !== own.device) {
+        this.fault([...at, 'device'], `is not the ${own.device} of its address`);
+      }
+      const earlier = keys.get(key);
       if (earlier !== undefined) this.fault([...at, 'address'], `is already neighbors[${earlier}]`);
-      addresses.set(peer, index);
+      keys.set(key, index);
       this.uniqueName(names, name, at);
       if (merged.as === undefined) this.fault(at, 'has no setting "as"; allowed: an AS number, internal, external');
       const settings = settle(merged, familyOf(peer), globals);
@@ -212,6 +219,7 @@ class Builder {
       this.fault(['neighbors', index, 'address'], note);
     }
 
+    this.checkPasswords(neighbors);
     const control = raw.control === false || raw.control === true ? undefined : (raw.control ?? DEFAULT_CONTROL);
     return {
       routerId: raw.routerId,
@@ -296,6 +304,18 @@ class Builder {
     const { hold, keepalive } = settings.timers;
     if (keepalive !== undefined && hold > 0 && keepalive > hold / 3) {
       this.fault([...at, 'timers', 'keepalive'], `allowed: at most a third of the hold time, ${hold / 3} seconds`);
+    }
+  }
+
+  /** The kernel has one key an address, whatever the device. */
+  private checkPasswords(neighbors: readonly NeighborConfig[]): void {
+    const first = new Map<string, NeighborConfig>();
+    for (const [index, n] of neighbors.entries()) {
+      const other = first.get(n.address);
+      if (!other) first.set(n.address, n);
+      else if (other.password !== n.password) {
+        this.fault(['neighbors', index, 'password'], `has to be that of ${other.name}, which has the same address`);
+      }
     }
   }
 
