@@ -62,9 +62,15 @@ async function traffic(
   options: OutputOptions & LabOption & { seconds: number },
 ): Promise<number> {
   const { stop } = stopSignals(() => {});
-  using flow = new Traffic([endsOf(findLab(options.lab), { from, to })]);
+  using flow = new Traffic(endsOf(findLab(options.lab), { from, to }));
   await sleep(options.seconds * 1000, stop);
-  const [count] = await flow.count();
-  await show(options, count!, () => `${from} → ${to}: ${count!.sent} packets sent, ${count!.lost} lost`);
-  return count!.lost === 0 ? 0 : 1;
+  const streams = await flow.count();
+  const total = (key: 'sent' | 'lost') => streams.reduce((sum, stream) => sum + stream[key], 0);
+  const report = { from, to, sent: total('sent'), lost: total('lost'), streams };
+  await show(options, report, () =>
+    streams
+      .map(({ address, sent, lost }) => `${from} → ${to} (${address}): ${sent} packets sent, ${lost} lost`)
+      .join('\n'),
+  );
+  return report.lost === 0 ? 0 : 1;
 }

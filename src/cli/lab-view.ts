@@ -32,10 +32,10 @@ export function viewReport(report: CheckReport): string {
     parts[0] += `\n${paint('dim', `proto ${ROUTE_PROTOCOL} marks the routes godwit made`)}`;
   }
   if (report.pods.length > 0) {
-    const rows = report.pods.map(({ name, host, address }): Row => [
+    const rows = report.pods.map(({ name, host, addresses }): Row => [
       name,
       host,
-      address ?? { text: 'none', style: 'red' },
+      addresses.length > 0 ? addresses.join(', ') : { text: 'none', style: 'red' },
     ]);
     parts.push(table(['POD', 'HOST', 'ADDRESS'], rows));
   }
@@ -81,7 +81,13 @@ function viewNodes(nodes: readonly NodeReport[]): string {
 function viewMatrix(pairs: readonly PairReport[]): string {
   const names = [...new Set(pairs.map(({ from }) => from))];
   if (names.length === 0) return '';
-  const cells = new Map(pairs.map((pair) => [`${pair.from} ${pair.to}`, cellOf(pair)]));
+  const cells = new Map<string, Cell>();
+  const both = new Set(pairs.map(({ family }) => family)).size > 1;
+  for (const pair of pairs) {
+    const key = `${pair.from} ${pair.to}`;
+    // of two families the one that fails is shown
+    if (!pair.ok || !cells.has(key)) cells.set(key, cellOf(pair, both));
+  }
   const rows = names.map((from): Row => [
     { text: from, style: 'bold' },
     ...names.map((to): Cell => cells.get(`${from} ${to}`) ?? { text: '·', style: 'dim' }),
@@ -92,10 +98,11 @@ function viewMatrix(pairs: readonly PairReport[]): string {
   return `(the reachability matrix of ${names.length} × ${names.length} is wider than this terminal; -o json has it)`;
 }
 
-function cellOf({ icmp, tcp, ok }: PairReport): Cell {
+function cellOf({ family, icmp, tcp, ok }: PairReport, tellFamily: boolean): Cell {
   if (ok) return { text: 'ok', style: 'green' };
-  if (icmp.ok && tcp.ok) return { text: 'translated', style: 'yellow' };
-  return { text: icmp.ok ? 'no TCP' : tcp.ok ? 'no ICMP' : 'FAIL', style: 'red' };
+  const which = tellFamily ? ` v${family}` : '';
+  if (icmp.ok && tcp.ok) return { text: `translated${which}`, style: 'yellow' };
+  return { text: `${icmp.ok ? 'no TCP' : tcp.ok ? 'no ICMP' : 'FAIL'}${which}`, style: 'red' };
 }
 
 export function viewLabs(labs: readonly LabSummary[]): string {

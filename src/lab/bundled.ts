@@ -4,7 +4,9 @@ import { err, GodwitError, messageOf, printable } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
 import calicoBgp from '../../scenarios/calico-bgp.yaml' with { type: 'text' };
 import calicoBird from '../../scenarios/calico-bird.yaml' with { type: 'text' };
+import calicoDualStack from '../../scenarios/calico-dual-stack.yaml' with { type: 'text' };
 import calicoIpip from '../../scenarios/calico-ipip.yaml' with { type: 'text' };
+import calicoIpv6 from '../../scenarios/calico-ipv6.yaml' with { type: 'text' };
 import calicoVxlan from '../../scenarios/calico-vxlan.yaml' with { type: 'text' };
 import gatewayAnnouncer from '../../scenarios/gateway-announcer.yaml' with { type: 'text' };
 import gatewayDynamic from '../../scenarios/gateway-dynamic-neighbors.yaml' with { type: 'text' };
@@ -30,6 +32,8 @@ export const bundledScenarios: Readonly<Record<string, string>> = {
   'calico-bgp': calicoBgp,
   'calico-ipip': calicoIpip,
   'calico-vxlan': calicoVxlan,
+  'calico-dual-stack': calicoDualStack,
+  'calico-ipv6': calicoIpv6,
   'calico-bird': calicoBird,
   'route-reflector': routeReflector,
   'mesh-100': mesh100,

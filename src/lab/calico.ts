@@ -17,10 +17,11 @@ import {
   releaseAffinity,
 } from '../ipam/blocks/mod.ts';
 import { API_VERSION, describeProblem, parseGiven, ResourceClient } from '../model/mod.ts';
-import { parseAddress, prefixContains, prefixCovers } from '../net/mod.ts';
+import { familyOf, parseAddress, prefixContains, prefixCovers } from '../net/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
 import type { Facts } from './expect.ts';
-import { deviceTo, nextHop } from './machine.ts';
+import { addressOf, deviceTo, nextHop } from './machine.ts';
+import { routeLine } from './route-line.ts';
 import type { Machine, Topology } from './topology.ts';
 
 /** Puts the scenario's resources into the datastore; throws what is wrong with the first that is refused. */
@@ -79,10 +80,13 @@ export async function readFacts(store: Datastore, agents: readonly Machine[], pr
       problems.push(`${name}: does not own ${block}`);
   }
   const { items } = await new ResourceClient(store).list('Node');
-  const vteps = new Map<string, IpAddress>();
+  const vteps = new Map<string, readonly IpAddress[]>();
   for (const { name, spec } of items) {
-    const address = parseAddress(String(spec.ipv4VXLANTunnelAddr ?? ''));
-    if (address !== undefined) vteps.set(name, address);
+    const ends = [spec.ipv4VXLANTunnelAddr, spec.ipv6VXLANTunnelAddr];
+    vteps.set(
+      name,
+      ends.flatMap((end) => parseAddress(String(end ?? '')) ?? []),
+    );
   }
   return { owned, vteps };
 }
@@ -98,16 +102,18 @@ export function calicoRoutes(
   topology: Topology,
   facts: Facts,
   machine: Machine,
-  addresses: Readonly<Record<string, string>>,
+  addresses: Readonly<Record<string, readonly string[]>>,
 ): string[] {
   const lines: string[] = [];
   for (const { name, host } of topology.pods) {
-    const address = addresses[name];
-    if (host === machine.name && address !== undefined) {
-      lines.push(`${address} dev ${hostInterface(name)} ${OURS} scope link`);
+    if (host !== machine.name) continue;
+    for (const address of addresses[name] ?? []) {
+      const family = familyOf(address as IpAddress);
+      lines.push(routeLine(address, `dev ${hostInterface(name)} ${OURS}${family === 4 ? ' scope link' : ''}`, family));
     }
   }
-  for (const block of facts.owned.get(machine.name) ?? []) lines.push(`blackhole ${block} ${OURS}`);
+  for (const block of facts.owned.get(machine.name) ?? [])
+    lines.push(routeLine(`blackhole ${block}`, OURS, familyOf(block)));
   if (!hearsOfOthers(topology)) return lines;
   for (const owner of topology.machines) {
     if (owner === machine) continue;
@@ -129,13 +135,20 @@ function hearsOfOthers({ resources }: Topology): boolean {
 function blockRoute({ resources }: Topology, facts: Facts, machine: Machine, owner: Machine, block: Prefix): string[] {
   const pool = resources.find((r) => r['kind'] === 'IPPool' && prefixCovers(Object(r['spec']).cidr as Prefix, block));
   const { ipipMode = 'Never', vxlanMode = 'Never' } = Object(pool?.['spec']) as Record<string, string>;
-  const via = owner.interfaces[0]!.address;
-  const near = prefixContains(machine.interfaces[0]!.segment.prefix, via);
+  const family = familyOf(block);
+  const via = addressOf(owner, family);
+  if (via === undefined) return [];
+  const near = machine.interfaces[0]!.segment.prefixes.some((own) => prefixContains(own, via));
   const tunnels = (mode: string) => mode === 'Always' || (mode === 'CrossSubnet' && !near);
-  if (tunnels(ipipMode)) return [`${block} via ${via} dev tunl0 ${OURS} onlink`];
-  if (tunnels(vxlanMode)) return [`${block} via ${facts.vteps.get(owner.name) ?? '?'} dev vxlan.calico ${OURS} onlink`];
+  if (tunnels(ipipMode)) return [routeLine(block, `via ${via} dev tunl0 ${OURS}`, family, ' onlink')];
+  if (tunnels(vxlanMode)) {
+    const end = facts.vteps.get(owner.name)?.find((address) => familyOf(address) === family) ?? '?';
+    const device = family === 4 ? 'vxlan.calico' : 'vxlan-v6.calico';
+    return [routeLine(block, `via ${end} dev ${device} ${OURS}`, family, ' onlink')];
+  }
   // of a pool with VXLAN the datastore alone says where packets go, whatever the tables look like just now
   const onlink = vxlanMode === 'Never' ? '' : ' onlink';
   const hop = nextHop(machine, via);
-  return hop === undefined ? [] : [`${block} via ${hop} dev ${deviceTo(machine, hop)} ${OURS}${onlink}`];
+  if (hop === undefined) return [];
+  return [routeLine(block, `via ${hop} dev ${deviceTo(machine, hop)} ${OURS}`, family, onlink)];
 }

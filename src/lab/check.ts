@@ -3,10 +3,12 @@
  * whom. What is wrong is said in sentences that name the hop.
  */
 import { messageOf, sleep } from '../base/mod.ts';
-import type { IpAddress, Prefix } from '../net/mod.ts';
+import { familyOf, parseAddress } from '../net/mod.ts';
+import type { Family, IpAddress, Prefix } from '../net/mod.ts';
 import { compareRoutes, expectedRoutes } from './expect.ts';
 import type { Facts } from './expect.ts';
 import type { Lab } from './lab.ts';
+import { allAddresses } from './machine.ts';
 import { observe } from './observe.ts';
 import type { ObservedNode } from './observe.ts';
 import { explain } from './path.ts';
@@ -39,12 +41,13 @@ export interface ProgramReport extends Program {
 export interface PodReport {
   readonly name: string;
   readonly host: string;
-  readonly address?: IpAddress;
+  readonly addresses: readonly IpAddress[];
 }
 
 export interface PairReport {
   readonly from: string;
   readonly to: string;
+  readonly family: Family;
   readonly icmp: Outcome;
   readonly tcp: Outcome;
   /** Whether both got through, and between pods with the sender's own address. */
@@ -100,7 +103,9 @@ async function checkLab(lab: Lab, probes: boolean): Promise<CheckReport> {
   const endpoints = endpointsOf(lab, pods).filter(({ name }) => observed.has(name));
   const probed = probes ? await probeAll(endpoints) : [];
   const pairs = judge(probed, endpoints, new Set(topology.pods.map(({ name }) => name)));
-  problems.push(...explainAll(pairs, endpoints, [...observed.values()]));
+  problems.push(
+    ...explainAll(pairs, endpoints, [...observed.values()], new Map(pods.map(({ name, host }) => [name, host]))),
+  );
   const passed = pairs.filter(({ ok }) => ok).length;
   return {
     lab: layout.name,
@@ -160,7 +165,7 @@ function checkNode(
   return {
     name,
     role,
-    addresses: machine.interfaces.map(({ address }) => address),
+    addresses: allAddresses(machine),
     ...(owns !== undefined && { owns }),
     routes: (node?.routes ?? []).map(({ line }) => ({ line, expected: expected.includes(line) })),
     missing: faults.filter(({ problem }) => problem === 'missing').map(({ line }) => line),
@@ -168,28 +173,38 @@ function checkNode(
 }
 
 function checkPod({ manifest }: Lab, { name, host }: Pod, observed: Observed, problems: string[]): PodReport {
-  const given = manifest.pods[name];
-  const address = observed.get(name)?.addresses.find(({ device }) => device === 'eth0')?.address;
-  if (address === undefined) problems.push(`${name}: has no address on eth0`);
-  else if (address !== given) problems.push(`${name}: has ${address}, and the CNI plugin said ${given}`);
-  return { name, host, ...(address !== undefined && { address }) };
+  const given = (manifest.pods[name] ?? []).flatMap((text) => parseAddress(text) ?? []);
+  const own = observed.get(name)?.addresses.filter(({ device }) => device === 'eth0') ?? [];
+  const addresses = own.map(({ address }) => address);
+  for (const address of given.filter((wanted) => !addresses.includes(wanted)))
+    problems.push(`${name}: lacks ${address} on eth0, which the CNI plugin said it has`);
+  for (const address of addresses.filter((other) => !given.includes(other)))
+    problems.push(`${name}: has ${address} on eth0, which the CNI plugin did not say`);
+  return { name, host, addresses };
 }
 
-/** Hosts by their first address, and pods. */
+const keyOf = (name: string, family: Family): string => `${name} ${family}`;
+
+/** Hosts by the addresses of their first interface, and pods. */
 function endpointsOf({ topology, layout }: Lab, pods: readonly PodReport[]): Endpoint[] {
   const hosts = topology.machines.filter(({ role }) => role === 'host');
-  const all = [...hosts.map(({ name, interfaces }) => ({ name, address: interfaces[0]!.address })), ...pods];
-  return all.flatMap(({ name, address }) => {
-    return address === undefined ? [] : [{ name, address, namespace: layout.namespace(name) }];
+  const own = hosts.map(({ name, interfaces }) => {
+    return { name, addresses: interfaces[0]!.addresses.map(({ address }) => address) };
   });
+  return [...own, ...pods].flatMap(({ name, addresses }) =>
+    addresses.map((address) => ({ name, address, namespace: layout.namespace(name) })),
+  );
 }
 
 function judge(pairs: readonly ProbedPair[], endpoints: readonly Endpoint[], pods: ReadonlySet<string>): PairReport[] {
-  const addressOf = new Map(endpoints.map(({ name, address }) => [name, address]));
+  const addressOf = new Map(
+    endpoints.map((endpoint) => [keyOf(endpoint.name, familyOf(endpoint.address)), endpoint.address]),
+  );
   return pairs.map((pair) => {
-    const { from, to, icmp, tcp } = pair;
+    const { from, to, family, icmp, tcp } = pair;
     const betweenPods = pods.has(from) && pods.has(to);
-    const kept = ({ seenAs }: Outcome) => !betweenPods || seenAs === undefined || seenAs === addressOf.get(from);
+    const kept = ({ seenAs }: Outcome) =>
+      !betweenPods || seenAs === undefined || seenAs === addressOf.get(keyOf(from, family));
     return { ...pair, ok: icmp.ok && tcp.ok && kept(icmp) && kept(tcp) };
   });
 }
@@ -199,21 +214,23 @@ function explainAll(
   pairs: readonly PairReport[],
   endpoints: readonly Endpoint[],
   nodes: readonly ObservedNode[],
+  hosts: ReadonlyMap<string, string>,
 ): string[] {
-  const byName = new Map(endpoints.map((endpoint) => [endpoint.name, endpoint]));
+  const byName = new Map(endpoints.map((endpoint) => [keyOf(endpoint.name, familyOf(endpoint.address)), endpoint]));
   const sentences = new Map<string, string[]>();
-  for (const { from, to, icmp, tcp, ok } of pairs) {
+  const both = new Set(pairs.map(({ family }) => family)).size > 1;
+  for (const { from, to, family, icmp, tcp, ok } of pairs) {
     if (ok) continue;
     const words = [icmp, tcp]
       .map((o, i) => (o.ok ? '' : `${i === 0 ? 'ICMP' : 'TCP'}: ${o.error}`))
       .filter((w) => w !== '');
-    const [sender, receiver] = [byName.get(from)!, byName.get(to)!];
+    const [sender, receiver] = [byName.get(keyOf(from, family))!, byName.get(keyOf(to, family))!];
     const reason =
       words.length === 0
         ? `the address of ${from} is translated on the way: ${to} sees ${tcp.seenAs ?? icmp.seenAs}`
-        : `${words.join(', ')}; ${explain(nodes, sender, receiver)}`;
+        : `${words.join(', ')}; ${explain(nodes, hosts, sender, receiver)}`;
     const list = sentences.get(reason) ?? [];
-    list.push(`${from} → ${to}`);
+    list.push(`${from} → ${to}${both && family === 6 ? ' (IPv6)' : ''}`);
     sentences.set(reason, list);
   }
   return [...sentences].map(([reason, list]) => {

@@ -2,7 +2,7 @@
  * The drill of a scenario: its steps one after the other, each followed by the check of everything, while traffic flows all
  * the time. For each step: how long it took until all was as demanded, and how many packets it cost.
  */
-import { messageOf, GodwitError } from '../base/mod.ts';
+import { GodwitError, messageOf, printable } from '../base/mod.ts';
 import { checkWithin } from './check.ts';
 import { findLab } from './lab.ts';
 import type { Lab } from './lab.ts';
@@ -12,7 +12,8 @@ import type { LiveOptions } from './live.ts';
 import type { DrillStep, Stream } from './topology.ts';
 import { Traffic } from './traffic.ts';
 import type { TrafficCount, TrafficEnds } from './traffic.ts';
-import { parseAddress } from '../net/mod.ts';
+import { familyOf, parseAddress } from '../net/mod.ts';
+import type { IpAddress } from '../net/mod.ts';
 
 export interface StepReport {
   /** `kill announcer1`. */
@@ -41,7 +42,7 @@ const actions: Readonly<
 /** Runs all steps, also after one that failed. */
 export async function runDrill(layout: LabLayout, options: LiveOptions): Promise<DrillReport> {
   const lab = findLab(layout.name);
-  using traffic = new Traffic(lab.scenario.traffic.map((stream) => endsOf(lab, stream)));
+  using traffic = new Traffic(lab.scenario.traffic.flatMap((stream) => endsOf(lab, stream)));
   const steps: StepReport[] = [];
   for (const step of lab.scenario.drill) {
     options.signal.throwIfAborted();
@@ -80,13 +81,24 @@ async function runStep(
   return { step: `${action} ${who}`, ok: problems.length === 0, seconds, traffic: counts, problems };
 }
 
-/** Where a stream starts and which address it goes to. Throws GodwitError `absent` when one of them is not there. */
-export function endsOf({ layout, topology, manifest }: Lab, { from, to }: Stream): TrafficEnds {
-  const names = [...topology.machines, ...topology.pods].map(({ name }) => name);
-  const machine = topology.machines.find(({ name }) => name === to);
-  const destination = machine?.interfaces[0]?.address ?? parseAddress(manifest.pods[to] ?? '');
-  if (!names.includes(from) || destination === undefined) {
-    throw new GodwitError('absent', `no traffic from ${from} to ${to}: one of them is not there`);
+/**
+ * Where a stream starts and which addresses it goes to, one of each family both have. Throws GodwitError `absent` when one of
+ * them is not there.
+ */
+export function endsOf(lab: Lab, { from, to }: Stream): TrafficEnds[] {
+  const families = addressesOf(lab, from).map(familyOf);
+  const destinations = addressesOf(lab, to).filter((address) => families.includes(familyOf(address)));
+  if (destinations.length === 0) {
+    throw new GodwitError('absent', `no traffic from ${from} to ${to}: they have no family of addresses in common`);
   }
-  return { from, to, namespace: layout.namespace(from), destination };
+  return destinations.map((destination) => ({ from, to, namespace: lab.layout.namespace(from), destination }));
+}
+
+function addressesOf({ layout, topology, manifest }: Lab, name: string): IpAddress[] {
+  const machine = topology.machines.find((candidate) => candidate.name === name);
+  if (machine) return machine.interfaces[0]!.addresses.map(({ address }) => address);
+  const given = manifest.pods[name];
+  if (given) return given.flatMap((text) => parseAddress(text) ?? []);
+  const hint = `there is ${[...topology.machines, ...topology.pods].map((other) => other.name).join(', ')}`;
+  throw new GodwitError('absent', `${layout.name} has no host or pod ${printable(name, 60)}`, { hint });
 }

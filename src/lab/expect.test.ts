@@ -35,7 +35,7 @@ test('what is missing and what is stale is told; what others own is not', () => 
   expect(bridgeLine).toBe('10.244.0.0/24 dev cni0 proto kernel scope link src 10.244.0.1 linkdown');
   const node: ObservedNode = {
     name: 'node1',
-    forwards: true,
+    forwards: [4],
     addresses: [],
     routes: [
       { route: bridge, line: bridgeLine },

@@ -3,12 +3,13 @@
  * the pod network is the datastore's word, which in a healthy lab is the scenario's where that says anything.
  */
 import { ROUTE_PROTOCOL } from '../dataplane/mod.ts';
-import { nthAddress } from '../net/mod.ts';
+import { familyOf, nthAddress, prefixLength, prefixOf } from '../net/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
 import { RTPROT } from '../netlink/mod.ts';
 import { calicoRoutes } from './calico.ts';
-import { deviceTo, nextHop } from './machine.ts';
+import { addressOf, deviceTo, nextHop } from './machine.ts';
 import type { ObservedNode } from './observe.ts';
+import { routeLine } from './route-line.ts';
 import type { Machine, RoutingProgram, Topology } from './topology.ts';
 
 export interface RouteFault {
@@ -22,8 +23,8 @@ export interface RouteFault {
 export interface Facts {
   /** Who owns which prefixes of the pod network. */
   readonly owned: ReadonlyMap<string, readonly Prefix[]>;
-  /** The address of each node's VXLAN tunnel. */
-  readonly vteps: ReadonlyMap<string, IpAddress>;
+  /** The addresses of each node's VXLAN tunnels. */
+  readonly vteps: ReadonlyMap<string, readonly IpAddress[]>;
 }
 
 /** `addresses` are those of the pods. */
@@ -31,14 +32,18 @@ export function expectedRoutes(
   topology: Topology,
   facts: Facts,
   machine: Machine,
-  addresses: Readonly<Record<string, string>> = {},
+  addresses: Readonly<Record<string, readonly string[]>> = {},
 ): string[] {
   if (machine.expect) return [...machine.expect];
-  const lines = machine.interfaces.map(
-    ({ name, address, segment }) => `${segment.prefix} dev ${name} proto kernel scope link src ${address}`,
-  );
+  const lines = machine.interfaces.flatMap(({ name, addresses: own }) => {
+    return own.map(({ address, prefixLength: length }) => {
+      const connected = `${prefixOf(address, length)} dev ${name} proto kernel`;
+      return familyOf(address) === 4 ? `${connected} scope link src ${address}` : `${connected} metric 256`;
+    });
+  });
   for (const { to, via } of machine.routes) {
-    lines.push(`${to === '0.0.0.0/0' ? 'default' : to} via ${via} dev ${deviceTo(machine, via)} proto static`);
+    const destination = prefixLength(to) === 0 ? 'default' : to;
+    lines.push(routeLine(destination, `via ${via} dev ${deviceTo(machine, via)} proto static`, familyOf(to)));
   }
   if (machine.agent && topology.mode === 'calico')
     return [...lines, ...calicoRoutes(topology, facts, machine, addresses)];
@@ -50,9 +55,10 @@ export function expectedRoutes(
 
 /** At `machine`, the route to a prefix of `owner`'s, where there is to be one. */
 function routeTo(prefix: Prefix, owner: Machine, machine: Machine): string[] {
-  const via = owner.interfaces[0]!.address;
+  const via = addressOf(owner, familyOf(prefix));
+  if (via === undefined) return [];
   if (machine.bgp) {
-    if (owner === machine) return [];
+    if (owner === machine || familyOf(prefix) === 6) return []; // their sessions carry IPv4
     const hop = nextHop(machine, via);
     return hop === undefined
       ? []

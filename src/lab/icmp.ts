@@ -1,17 +1,20 @@
-/** ICMP echo (RFC 792) as far as a prober needs it; decoders take what a raw IPv4 socket gives, IP header included. */
+/**
+ * ICMP echo (RFC 792, RFC 4443) as far as a prober needs it. A raw IPv4 socket gives packets with their IP header and wants
+ * the checksum made; an IPv6 one gives the message alone, and the kernel makes and checks its checksum.
+ */
 import { Reader, Writer } from '../base/mod.ts';
 import { addressFromBytes } from '../net/mod.ts';
-import type { IpAddress } from '../net/mod.ts';
+import type { Family, IpAddress } from '../net/mod.ts';
+import { AF, openSocket, receiveFrom, SOCK } from '../sys/mod.ts';
+import type { Fd } from '../sys/mod.ts';
 
-export const ICMP_PROTOCOL = 1;
-const ECHO_REPLY = 0;
-const ECHO_REQUEST = 8;
+const PROTOCOL = { 4: 1, 6: 58 } as const;
+const ECHO_REPLY = { 4: 0, 6: 129 } as const;
+const ECHO_REQUEST = { 4: 8, 6: 128 } as const;
 const IP_HEADER_BYTES = 20;
 
 export interface Echo {
   readonly kind: 'request' | 'reply';
-  /** Who sent the packet, as its IP header says. */
-  readonly source: IpAddress;
   readonly payload: Uint8Array;
 }
 
@@ -23,15 +26,24 @@ function checksum(bytes: Uint8Array): number {
   return ~sum & 0xffff;
 }
 
+/** A raw socket in the namespace this thread is in, which does not wait. */
+export const openIcmp = (family: Family): Fd =>
+  openSocket(family === 4 ? AF.INET : AF.INET6, SOCK.RAW | SOCK.NONBLOCK, PROTOCOL[family]);
+
 /**
  *     0                   1                   2                   3
  *     |     Type      |     Code      |          Checksum             |
  *     |           Identifier          |        Sequence Number        |
  *     |     Data ...
  */
-export function encodeEchoRequest(identifier: number, sequence: number, payload: Uint8Array): Uint8Array {
+export function encodeEchoRequest(
+  family: Family,
+  identifier: number,
+  sequence: number,
+  payload: Uint8Array,
+): Uint8Array {
   const message = new Writer(8 + payload.length)
-    .u8(ECHO_REQUEST)
+    .u8(ECHO_REQUEST[family])
     .u8(0)
     .u16(0)
     .u16(identifier)
@@ -42,16 +54,25 @@ export function encodeEchoRequest(identifier: number, sequence: number, payload:
 }
 
 /** Undefined for whatever is not a whole echo request or reply. */
-export function decodeEcho(packet: Uint8Array): Echo | undefined {
+export function decodeEcho(family: Family, packet: Uint8Array): Echo | undefined {
   const reader = new Reader(packet);
-  const headerBytes = (reader.u8() & 0xf) * 4;
-  reader.skip(11);
-  const source = reader.view(4);
-  reader.skip(headerBytes - 16);
+  if (family === 4) {
+    const headerBytes = (reader.u8() & 0xf) * 4;
+    if (headerBytes < IP_HEADER_BYTES) return undefined;
+    reader.skip(headerBytes - 1);
+  }
   const type = reader.u8();
   reader.skip(7);
-  if (reader.failed || headerBytes < IP_HEADER_BYTES || (type !== ECHO_REQUEST && type !== ECHO_REPLY))
-    return undefined;
+  if (reader.failed || (type !== ECHO_REQUEST[family] && type !== ECHO_REPLY[family])) return undefined;
   const payload = reader.view(reader.remaining).slice();
-  return { kind: type === ECHO_REQUEST ? 'request' : 'reply', source: addressFromBytes(source), payload };
+  return { kind: type === ECHO_REQUEST[family] ? 'request' : 'reply', payload };
+}
+
+/** Takes what came to a raw socket, until nothing is left. */
+export function* receivedEchoes(socket: Fd, family: Family): Generator<Echo & { readonly source: IpAddress }> {
+  const [packet, from] = [new Uint8Array(2048), new Uint8Array(28)];
+  for (let length = receiveFrom(socket, packet, from); length > 0; length = receiveFrom(socket, packet, from)) {
+    const echo = decodeEcho(family, packet.subarray(0, length));
+    if (echo) yield { ...echo, source: addressFromBytes(family === 4 ? from.slice(4, 8) : from.slice(8, 24)) };
+  }
 }

@@ -13,6 +13,7 @@ import { endProcesses, processesIn } from './process.ts';
 import { findLab } from './lab.ts';
 import type { Lab } from './lab.ts';
 import type { LabLayout } from './layout.ts';
+import { ipv4Of } from './machine.ts';
 import { lockLab, writeManifest } from './manifest.ts';
 import { observe } from './observe.ts';
 import { datastoreUrl, reserve } from './programs.ts';
@@ -159,7 +160,7 @@ async function forget({ layout, topology }: Lab, machine: Machine): Promise<void
   const { kvs } = await store.list(subnetsPrefix(DEFAULT_NETWORK_PREFIX));
   for (const kv of kvs) {
     const lease = parseLease(DEFAULT_NETWORK_PREFIX, kv);
-    if (lease.ok && lease.value.attributes.publicIp === machine.interfaces[0]!.address) await store.delete(kv.key);
+    if (lease.ok && lease.value.attributes.publicIp === ipv4Of(machine)) await store.delete(kv.key);
   }
 }
 

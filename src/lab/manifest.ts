@@ -13,7 +13,7 @@ import { LabLayout, LABS } from './layout.ts';
 const processSchema = z.object({ pid: z.number().int().positive(), started: z.number() });
 
 const schema = z.object({
-  version: z.literal(1),
+  version: z.literal(2),
   name: z.string(),
   /** What the user named, and its text. */
   source: z.string(),
@@ -30,7 +30,7 @@ const schema = z.object({
   /** What was started in them: who (`node1`, `datastore`) and which process. */
   processes: z.record(z.string(), processSchema),
   /** Addresses the CNI plugin gave, by pod. */
-  pods: z.record(z.string(), z.string()),
+  pods: z.record(z.string(), z.array(z.string())),
   /** Machines of the scenario that are not there: not yet, or no more. */
   absent: z.array(z.string()),
   /** Programs the lab itself killed when asked to. */

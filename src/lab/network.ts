@@ -4,8 +4,8 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { GodwitError } from '../base/mod.ts';
-
-import { addAddress, addLink, addRoute, kernelRoute, Rtnetlink, RTPROT, setLink } from '../netlink/mod.ts';
+import { familyOf } from '../net/mod.ts';
+import { addAddress, addLink, addRoute, IFA_F, kernelRoute, Rtnetlink, RTPROT, setLink } from '../netlink/mod.ts';
 import { createNetworkNamespace, NetworkNamespace, writeSysctl } from '../sys/mod.ts';
 import type { LabLayout } from './layout.ts';
 import { usesDatastore } from './topology.ts';
@@ -67,6 +67,8 @@ export function makeSwitch(layout: LabLayout, segment: Segment): void {
   netlink.change((batch) => addLink(batch, { kind: 'bridge', name: BRIDGE, mtu: segment.mtu, up: true }));
 }
 
+const FORWARDING = { 4: 'net/ipv4/ip_forward', 6: 'net/ipv6/conf/all/forwarding' } as const;
+
 /** Makes a machine and plugs it into its segments; their switches must be there. */
 export function makeMachine(layout: LabLayout, machine: Machine): void {
   using namespace = makeNamespace(layout, layout.namespace(machine.name));
@@ -82,10 +84,18 @@ export function makeMachine(layout: LabLayout, machine: Machine): void {
   using netlink = Rtnetlink.in(namespace);
   for (const own of machine.interfaces) {
     const { index } = netlink.link(own.name)!;
-    netlink.change((batch) => setLink(addAddress(batch, index, own), index, { up: true }, own.name));
+    netlink.change((batch) => {
+      // nobody else has it, so that it need not be asked for
+      for (const address of own.addresses) {
+        addAddress(batch, index, address, familyOf(address.address) === 6 ? { flags: IFA_F.NODAD } : {});
+      }
+      setLink(batch, index, { up: true }, own.name);
+    });
   }
   for (const route of machine.routes) addStaticRoute(netlink, route);
-  if (machine.role === 'router') namespace.run(() => writeSysctl('net/ipv4/ip_forward', 1));
+  if (machine.role !== 'router') return;
+  const both = machine.interfaces.flatMap(({ addresses }) => addresses.map(({ address }) => familyOf(address)));
+  for (const family of new Set(both)) namespace.run(() => writeSysctl(FORWARDING[family], 1));
 }
 
 function addStaticRoute(netlink: Rtnetlink, { to, via }: StaticRoute): void {

@@ -7,6 +7,7 @@ import type { Prefix } from '../net/mod.ts';
 import { readFacts } from './calico.ts';
 import type { Facts } from './expect.ts';
 import type { Lab } from './lab.ts';
+import { ipv4Of } from './machine.ts';
 import { datastoreUrl } from './programs.ts';
 import type { Machine } from './topology.ts';
 
@@ -32,7 +33,7 @@ export async function readOwned({ topology, layout }: Lab, problems: string[]): 
 
 async function ownedByLease(store: Datastore, agents: readonly Machine[], problems: string[]): Promise<Facts> {
   const owned = new Map<string, Prefix[]>();
-  const hosts = new Map(agents.map(({ name, interfaces }) => [interfaces[0]!.address, name]));
+  const hosts = new Map(agents.map((agent) => [ipv4Of(agent), agent.name]));
   const { kvs } = await store.list(subnetsPrefix(DEFAULT_NETWORK_PREFIX));
   for (const kv of kvs) {
     const lease = parseLease(DEFAULT_NETWORK_PREFIX, kv);

@@ -7,7 +7,7 @@ import { explain, walk } from './path.ts';
 function node(name: string, address: string, routes: Record<string, string>, forwards = true): ObservedNode {
   return {
     name,
-    forwards,
+    forwards: forwards ? [4, 6] : [],
     addresses: address.split(' ').map((a) => ({ address: ip(a), prefixLength: 24, device: 'eth0' })),
     routes: Object.entries(routes).map(([to, via]) => {
       const nextHops = via === 'blackhole' ? [] : [via === '' ? { index: 1 } : { index: 1, gateway: ip(via) }];
@@ -28,11 +28,16 @@ const [from, to] = [
   { name: 'pod2', address: ip('10.244.1.2') },
 ];
 
+const hosts = new Map([
+  ['pod1', 'node1'],
+  ['pod2', 'node2'],
+]);
+
 test('a whole way is walked through', () => {
-  expect(walk([pod1, pod2, node1, node2], 'pod1', ip('10.244.1.2'))).toEqual({
+  expect(walk([pod1, pod2, node1, node2], hosts, 'pod1', ip('10.244.1.2'))).toEqual({
     hops: ['pod1', 'node1', 'node2', 'pod2'],
   });
-  expect(explain([pod1, pod2, node1, node2], from, to)).toContain(
+  expect(explain([pod1, pod2, node1, node2], hosts, from, to)).toContain(
     'routes are complete both ways (pod1 → node1 → node2 → pod2)',
   );
 });
@@ -69,5 +74,18 @@ test.each([
     'a loop: after 32 hops',
   ],
 ])('the hop at fault is named: %s', (_case, nodes, words) => {
-  expect(explain([pod1, pod2, ...nodes], from, to)).toContain(words);
+  expect(explain([pod1, pod2, ...nodes], hosts, from, to)).toContain(words);
+});
+
+test('a pod’s link-local next hop is its own host, in either family', () => {
+  const routed = node('pod1', '10.244.0.2 fd00::2', { '0.0.0.0/0': '169.254.1.1', '::/0': 'fe80::1' }, false);
+  const [hop1, hop2] = [
+    node('node1', '10.168.0.2 fd01::1', { ...routes1, 'fd00:1::/64': 'fd01::2' }),
+    node('node2', '10.168.0.3 fd01::2', { ...routes2, 'fd00:1::/64': '' }),
+  ];
+  const far = node('pod2', '10.244.1.2 fd00:1::2', {}, false);
+  for (const address of ['10.244.1.2', 'fd00:1::2']) {
+    const way = walk([routed, far, hop1, hop2], hosts, 'pod1', ip(address));
+    expect(way).toEqual({ hops: ['pod1', 'node1', 'node2', 'pod2'] });
+  }
 });

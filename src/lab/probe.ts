@@ -1,18 +1,19 @@
 /**
- * Who reaches whom: one ICMP echo and one TCP connection for each ordered pair of endpoints, sent from the sender's own
+ * Who reaches whom: one ICMP echo and one TCP connection for each ordered pair of endpoints of one family, sent from the sender's own
  * namespace and answered in the receiver's. No program is run; sockets are opened inside the namespaces and then driven
  * from here. Traffic is bounded: three echo requests and one connection a pair. The receiver tells which source address
  * it saw, so address translation on the way shows.
  */
 import { randomBytes } from 'node:crypto';
 import { sleep } from '../base/mod.ts';
-import { addressBytes } from '../net/mod.ts';
-import type { IpAddress } from '../net/mod.ts';
-import { AF, beginConnect, connectionState, KernelError, NetworkNamespace, openSocket, receive } from '../sys/mod.ts';
-import { sendTo, SOCK, socketAddress } from '../sys/mod.ts';
+import { addressBytes, familyOf } from '../net/mod.ts';
+import type { Family, IpAddress } from '../net/mod.ts';
+import { beginConnect, connectionState, KernelError, NetworkNamespace, receive } from '../sys/mod.ts';
+import { sendTo, socketAddress } from '../sys/mod.ts';
 import type { Fd } from '../sys/mod.ts';
-import { decodeEcho, encodeEchoRequest, ICMP_PROTOCOL } from './icmp.ts';
+import { encodeEchoRequest, openIcmp, receivedEchoes } from './icmp.ts';
 
+/** Somebody by one of his addresses. */
 export interface Endpoint {
   readonly name: string;
   readonly address: IpAddress;
@@ -33,6 +34,7 @@ export interface Outcome {
 export interface ProbedPair {
   readonly from: string;
   readonly to: string;
+  readonly family: Family;
   readonly icmp: Outcome;
   readonly tcp: Outcome;
 }
@@ -46,9 +48,11 @@ const BATCH = 400;
 export async function probeAll(endpoints: readonly Endpoint[]): Promise<ProbedPair[]> {
   using stations = new Stations(endpoints);
   const pairs: Pair[] = [];
-  const { all } = stations;
-  for (const [i, from] of all.entries()) {
-    for (const [j, to] of all.entries()) if (isProbed(i, j, all.length)) pairs.push(new Pair(from, to));
+  for (const family of [4, 6] as const) {
+    const all = stations.all.filter((station) => station.family === family);
+    for (const [i, from] of all.entries()) {
+      for (const [j, to] of all.entries()) if (isProbed(i, j, all.length)) pairs.push(new Pair(from, to));
+    }
   }
   for (let at = 0; at < pairs.length; at += BATCH) await probeBatch(stations, pairs.slice(at, at + BATCH));
   return pairs.map((pair) => pair.result());
@@ -83,6 +87,7 @@ async function probeBatch(stations: Stations, pairs: readonly Pair[]): Promise<v
 }
 
 interface Station extends Endpoint {
+  readonly family: Family;
   readonly space: NetworkNamespace;
   readonly icmp: Fd;
   readonly port: number;
@@ -95,7 +100,6 @@ const tokenText = (bytes: Uint8Array): string => Buffer.from(bytes).toString('he
 class Stations implements Disposable {
   readonly all: Station[] = [];
   private readonly listeners: { stop(force: boolean): void }[] = [];
-  private readonly buffer = new Uint8Array(2048);
 
   constructor(endpoints: readonly Endpoint[]) {
     try {
@@ -108,10 +112,11 @@ class Stations implements Disposable {
 
   private open(endpoint: Endpoint): void {
     const space = NetworkNamespace.open(endpoint.namespace);
-    const icmp = space.run(() => openSocket(AF.INET, SOCK.RAW | SOCK.NONBLOCK, ICMP_PROTOCOL));
+    const family = familyOf(endpoint.address);
+    const icmp = space.run(() => openIcmp(family));
     const listener = space.run(() =>
       Bun.listen({
-        hostname: '0.0.0.0',
+        hostname: family === 4 ? '0.0.0.0' : '::',
         port: 0,
         socket: {
           open: (socket) => void socket.end(socket.remoteAddress),
@@ -121,23 +126,19 @@ class Stations implements Disposable {
       }),
     );
     this.listeners.push(listener);
-    this.all.push({ ...endpoint, space, icmp, port: listener.port });
+    this.all.push({ ...endpoint, family, space, icmp, port: listener.port });
   }
 
   /** Takes what came to the raw sockets: requests tell who the sender looks like, replies that it got through. */
   collect(byToken: ReadonlyMap<string, Pair>): void {
     for (const station of this.all) {
-      for (let length = this.receive(station); length > 0; length = this.receive(station)) {
-        const echo = decodeEcho(this.buffer.subarray(0, length));
-        const pair = echo && byToken.get(tokenText(echo.payload));
-        if (!pair) continue;
-        if (echo.kind === 'request' && station === pair.to) pair.sawRequest(echo.source);
-        else if (echo.kind === 'reply' && station === pair.from) pair.sawReply(echo.source);
+      for (const { kind, payload, source } of receivedEchoes(station.icmp, station.family)) {
+        const pair = byToken.get(tokenText(payload));
+        if (kind === 'request' && station === pair?.to) pair.sawRequest(source);
+        else if (kind === 'reply' && station === pair?.from) pair.sawReply(source);
       }
     }
   }
-
-  private readonly receive = (station: Station): number => receive(station.icmp, this.buffer);
 
   [Symbol.dispose](): void {
     for (const listener of this.listeners) listener.stop(true);
@@ -173,7 +174,7 @@ class Pair {
   /** Sends the next echo request when its time has come. */
   echo(elapsedMs: number): void {
     if (this.icmp.ok || elapsedMs < (ECHO_AT_MS[this.sequence.next] ?? Infinity)) return;
-    const request = encodeEchoRequest(process.pid & 0xffff, this.sequence.next++, this.payload);
+    const request = encodeEchoRequest(this.from.family, process.pid & 0xffff, this.sequence.next++, this.payload);
     const sent = sendTo(this.from.icmp, request, socketAddress(addressBytes(this.to.address), 0));
     this.sequence.sentAt = performance.now();
     this.icmp = { ok: false, error: sent < 0 ? new KernelError('send', -sent).code : 'no reply' };
@@ -220,6 +221,7 @@ class Pair {
   result(): ProbedPair {
     const seenAs = this.icmpSeenAs;
     const icmp = this.icmp.ok && seenAs !== undefined ? { ...this.icmp, seenAs } : this.icmp;
-    return { from: this.from.name, to: this.to.name, icmp, tcp: this.tcp ?? { ok: false, error: 'no answer' } };
+    const { name: from, family } = this.from;
+    return { from, to: this.to.name, family, icmp, tcp: this.tcp ?? { ok: false, error: 'no answer' } };
   }
 }

@@ -8,6 +8,7 @@ import { configKey, DEFAULT_NETWORK_PREFIX, formatLeaseValue, subnetsName, subne
 import { prefixAddress, prefixSize, nthAddress } from '../net/mod.ts';
 import { NetworkNamespace, selfCommand } from '../sys/mod.ts';
 import type { LabLayout } from './layout.ts';
+import { addressOf, ipv4Of } from './machine.ts';
 import { startDaemon, tailOf } from './process.ts';
 import type { Daemon } from './process.ts';
 import type { Machine, Topology } from './topology.ts';
@@ -95,10 +96,11 @@ export async function configureNetwork(layout: LabLayout, topology: Topology): P
 export async function reserve(layout: LabLayout, topology: Topology, hosts: readonly Machine[]): Promise<void> {
   await using store = await openDatastore(datastoreUrl(layout, topology.datastore));
   await claimBlocks(store, hosts);
-  for (const { subnet, interfaces } of hosts) {
+  for (const host of hosts) {
+    const { subnet } = host;
     if (subnet === undefined) continue;
     const key = `${subnetsPrefix(DEFAULT_NETWORK_PREFIX)}${subnetsName({ ipv4: subnet, ipv6: undefined })}`;
-    const attributes = { publicIp: interfaces[0]!.address, publicIpv6: undefined, backendType: topology.mode };
+    const attributes = { publicIp: ipv4Of(host), publicIpv6: undefined, backendType: topology.mode };
     await store.put(key, formatLeaseValue(attributes));
   }
 }
@@ -106,10 +108,12 @@ export async function reserve(layout: LabLayout, topology: Topology, hosts: read
 export function startAgent(layout: LabLayout, topology: Topology, host: Machine, datastore: string): Daemon {
   const directory = layout.hostDirectory(host.name);
   for (const part of ['run', 'state']) mkdirSync(`${directory}/${part}`, { recursive: true, mode: 0o700 });
+  const [ipv4, ipv6] = [addressOf(host, 4), addressOf(host, 6)];
   const options = {
     node: host.name,
     datastore,
-    address: host.interfaces[0]!.address,
+    ...(ipv4 && { address: ipv4 }),
+    ...(ipv6 && { address6: ipv6 }),
     'run-dir': `${directory}/run`,
     'state-dir': `${directory}/state`,
     'subnet-file': `${directory}/run/subnet.env`,

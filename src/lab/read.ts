@@ -3,6 +3,7 @@ import { err, ok } from '../base/mod.ts';
 import type { GodwitError, Result } from '../base/mod.ts';
 import {
   addressToBigInt,
+  familyOf,
   nthAddress,
   parsePrefix,
   prefixContains,
@@ -25,7 +26,9 @@ import type {
   Topology,
 } from './topology.ts';
 
-const DEFAULT_ROUTE = '0.0.0.0/0' as Prefix;
+const DEFAULT_ROUTES = { 4: '0.0.0.0/0' as Prefix, 6: '::/0' as Prefix } as const;
+/** RFC 8200, section 5. */
+const MIN_IPV6_MTU = 1280;
 
 /** `source` names the text in messages; its last part without `.yaml` is the name of a scenario that gives none. */
 export function readScenario(source: string, text: string): Result<Topology, GodwitError> {
@@ -96,17 +99,22 @@ class TopologyBuilder {
     }
   }
 
-  private segment(name: string, prefix: Prefix, mtu: number): void {
+  private segment(name: string, prefixes: readonly Prefix[], mtu: number): void {
     const { addressing } = this.file;
-    for (const other of this.segments.values()) {
-      if (prefixesOverlap(prefix, other.prefix)) {
-        this.fault(['networks', name, 'prefix'], `a prefix apart from ${other.prefix} of ${other.name}`);
+    const others = [...this.segments.values()];
+    for (const prefix of prefixes) {
+      for (const other of others) {
+        const theirs = other.prefixes.find((candidate) => prefixesOverlap(prefix, candidate));
+        if (theirs !== undefined)
+          this.fault(['networks', name, 'prefix'], `a prefix apart from ${theirs} of ${other.name}`);
       }
+      if (addressing && prefixesOverlap(prefix, addressing.network)) {
+        this.fault(['networks', name, 'prefix'], `a prefix apart from the pods' ${addressing.network}`);
+      }
+      if (familyOf(prefix) === 6 && mtu < MIN_IPV6_MTU)
+        this.fault(['networks', name, 'mtu'], `${MIN_IPV6_MTU} at least: less is not for IPv6`);
     }
-    if (addressing && prefixesOverlap(prefix, addressing.network)) {
-      this.fault(['networks', name, 'prefix'], `a prefix apart from the pods' ${addressing.network}`);
-    }
-    this.segments.set(name, { name, prefix, mtu });
+    this.segments.set(name, { name, prefixes, mtu });
   }
 
   private machine(
@@ -116,33 +124,31 @@ class TopologyBuilder {
   ): void {
     const at = [`${role}s`, name];
     const interfaces: MachineInterface[] = [];
-    for (const [network, address] of Object.entries(file.addresses)) {
+    for (const [network, given] of Object.entries(file.addresses)) {
       const segment = this.segments.get(network);
       const path = [...at, 'addresses', network];
       if (!segment) {
         this.fault(path, `an address on one of the networks ${[...this.segments.keys()].join(', ')}`);
         continue;
       }
-      if (!isHostAddress(segment.prefix, address)) this.fault(path, `a host address of ${segment.prefix}`);
-      this.take(address, name, path);
-      interfaces.push({
-        name: `eth${interfaces.length}`,
-        segment,
-        address,
-        prefixLength: prefixLength(segment.prefix),
+      const addresses = given.flatMap((address) => {
+        this.take(address, name, path);
+        const prefix = segment.prefixes.find((candidate) => isHostAddress(candidate, address));
+        if (prefix !== undefined) return [{ address, prefixLength: prefixLength(prefix) }];
+        this.fault(path, `a host address of ${segment.prefixes.join(' or ')}`);
+        return [];
       });
+      interfaces.push({ name: `eth${interfaces.length}`, segment, addresses });
     }
-    const routes = [...file.routes];
-    if (file.default !== undefined) routes.unshift({ to: DEFAULT_ROUTE, via: file.default });
-    routes.forEach(({ via }, i) => {
-      if (interfaces.some((own) => own.address !== via && prefixContains(own.segment.prefix, via))) return;
-      const isDefault = file.default !== undefined && i === 0;
-      const index = i - (file.default === undefined ? 0 : 1);
-      this.fault(
-        [...at, ...(isDefault ? ['default'] : ['routes', index, 'via'])],
-        'a neighbour on one of its networks',
-      );
+    const routes = [...file.default.map((via) => ({ to: DEFAULT_ROUTES[familyOf(via)], via })), ...file.routes];
+    routes.forEach(({ to, via }, i) => {
+      const index = i - file.default.length;
+      const path = [...at, ...(index < 0 ? ['default'] : ['routes', index, 'via'])];
+      if (familyOf(to) !== familyOf(via)) this.fault(path, `an IPv${familyOf(to)} address`);
+      else if (!isNeighbour(interfaces, via)) this.fault(path, 'a neighbour on one of its networks');
     });
+    if (file.bgp && !interfaces[0]?.addresses.some(({ address }) => familyOf(address) === 4))
+      this.fault([...at, 'addresses'], 'an IPv4 address first: its routing program is known by it');
     const host = 'later' in file ? file : undefined;
     if (host?.agent === true && file.bgp) this.fault([...at, 'bgp'], 'nothing: the agent speaks BGP itself');
     const agent = role === 'host' && (host?.agent ?? (this.file.mode !== 'none' && file.bgp === undefined));
@@ -238,6 +244,8 @@ class TopologyBuilder {
     for (const { name, interfaces, subnet, blocks } of this.machines.values()) {
       const machine = this.machines.get(name)!;
       const at = ['hosts', name];
+      if (mode === 'host-gw' && machine.agent && !interfaces[0]?.addresses.some((own) => familyOf(own.address) === 4))
+        this.fault([...at, 'addresses'], 'an IPv4 address first: in mode host-gw its lease carries it');
       if (oneSegment && machine.agent && home && interfaces[0] && interfaces[0].segment !== home) {
         const wanted = 'in mode host-gw without announcers all hosts with an agent share one network';
         this.fault([...at, 'addresses'], `${home.name} first: ${wanted}`);
@@ -257,26 +265,28 @@ class TopologyBuilder {
     }
   }
 
-  private pod(name: string, hostName: string, address: IpAddress | undefined): Pod {
+  private pod(name: string, hostName: string, addresses: readonly IpAddress[]): Pod {
     const host = this.machines.get(hostName);
     if (host?.agent !== true) {
       const able = [...this.machines.values()].filter((m) => m.agent).map((m) => m.name);
       this.fault(['pods', name, 'host'], `a host with an agent: ${able.join(', ') || 'there is none'}`);
-    } else if (address !== undefined) {
-      const path = ['pods', name, 'address'];
-      if (this.file.mode === 'calico') {
-        if (!this.podNetworks().some((network) => prefixContains(network, address))) {
-          this.fault(path, `an address of ${this.podNetworks().join(', ')}`);
-        }
-      } else if (host.subnet === undefined)
-        this.fault(path, `hosts.${hostName}.subnet as well, so that the address is there`);
-      // the first address is the bridge's
-      else if (!isHostAddress(host.subnet, address) || address === nthAddress(host.subnet, 1)) {
-        this.fault(path, `a pod address of ${host.subnet}, from ${nthAddress(host.subnet, 2)} on`);
+    } else for (const address of addresses) this.podAddress(name, host, address);
+    return { name, host: hostName, addresses };
+  }
+
+  private podAddress(name: string, host: Machine, address: IpAddress): void {
+    const path = ['pods', name, 'address'];
+    if (this.file.mode === 'calico') {
+      if (!this.podNetworks().some((network) => prefixContains(network, address))) {
+        this.fault(path, `an address of ${this.podNetworks().join(', ')}`);
       }
-      this.take(address, name, path);
+    } else if (host.subnet === undefined)
+      this.fault(path, `hosts.${host.name}.subnet as well, so that the address is there`);
+    // the first address is the bridge's
+    else if (!isHostAddress(host.subnet, address) || address === nthAddress(host.subnet, 1)) {
+      this.fault(path, `a pod address of ${host.subnet}, from ${nthAddress(host.subnet, 2)} on`);
     }
-    return { name, host: hostName, address };
+    this.take(address, name, path);
   }
 
   private take(what: string, owner: string, path: readonly PropertyKey[]): void {
@@ -286,10 +296,18 @@ class TopologyBuilder {
   }
 }
 
-/** In the prefix, and neither its network nor its broadcast address. */
+/** Whether it is on a segment of one of the interfaces, and is not their own. */
+const isNeighbour = (interfaces: readonly MachineInterface[], via: IpAddress): boolean =>
+  interfaces.some(
+    ({ segment, addresses }) =>
+      segment.prefixes.some((prefix) => prefixContains(prefix, via)) &&
+      !addresses.some(({ address }) => address === via),
+  );
+
+/** In the prefix, and neither its network (in IPv6: all routers') nor its broadcast address. */
 function isHostAddress(prefix: Prefix, address: IpAddress): boolean {
   if (!prefixContains(prefix, address)) return false;
-  if (prefixLength(prefix) >= 31) return true;
+  if (prefixLength(prefix) >= (familyOf(prefix) === 4 ? 31 : 127)) return true;
   const offset = addressToBigInt(address) - addressToBigInt(nthAddress(prefix, 0));
-  return offset !== 0n && offset !== prefixSize(prefix) - 1n;
+  return offset !== 0n && (familyOf(prefix) === 6 || offset !== prefixSize(prefix) - 1n);
 }

@@ -7,7 +7,7 @@
  */
 import { prefixContains, prefixCovers } from '../net/mod.ts';
 import type { IpAddress } from '../net/mod.ts';
-import { deviceTo } from './machine.ts';
+import { deviceTo, ipv4Of } from './machine.ts';
 import type { AnnouncerPlan, BgpSession, Machine, RoutingProgram, Topology } from './topology.ts';
 
 /** One session as the program sees it, its policies resolved. */
@@ -29,11 +29,11 @@ export function routingConfig(topology: Topology, machine: Machine, bgp: Routing
   if (bgp.config !== undefined) return bgp.config;
   const announcers = topology.announcers.filter(({ gateways }) => gateways.includes(machine.name));
   const sessions = announcers.map(({ as, host }): RoutingProgram['neighbors'][number] => ({
-    ...{ as, address: addressOf(topology, host), accept: topology.podNetworks },
+    ...{ as, address: ipv4Of(topology.machines.find(({ name }) => name === host)!), accept: topology.podNetworks },
     ...{ export: 'none', client: false, nextHopSelf: false },
   }));
   const speaker: Speaker = {
-    id: machine.interfaces[0]!.address,
+    id: ipv4Of(machine),
     as: bgp.as,
     networks: bgp.networks,
     peers: [
@@ -43,7 +43,9 @@ export function routingConfig(topology: Topology, machine: Machine, bgp: Routing
         return { ...session, to: { address, source: addressTowards(machine, address) }, far: as !== bgp.as && !near };
       }),
       ...bgp.ranges.map((session): Peer => {
-        const near = machine.interfaces.some(({ segment }) => prefixCovers(segment.prefix, session.range));
+        const near = machine.interfaces.some(({ segment }) =>
+          segment.prefixes.some((own) => prefixCovers(own, session.range)),
+        );
         return { ...session, to: { range: session.range }, far: session.as !== bgp.as && !near };
       }),
     ],
@@ -51,16 +53,15 @@ export function routingConfig(topology: Topology, machine: Machine, bgp: Routing
   return writers[bgp.program](speaker, control);
 }
 
-const addressOf = (topology: Topology, name: string): IpAddress =>
-  topology.machines.find((machine) => machine.name === name)!.interfaces[0]!.address;
-
 /** The address by which a machine is known to another: the one on a shared segment, or its first. */
-const addressTowards = ({ interfaces }: Machine, address: IpAddress): IpAddress =>
-  (interfaces.find(({ segment }) => prefixContains(segment.prefix, address)) ?? interfaces[0]!).address;
+const addressTowards = (machine: Machine, address: IpAddress): IpAddress => {
+  const shared = machine.interfaces.find(({ segment }) => prefixContains(segment.prefixes[0]!, address));
+  return shared?.addresses[0]?.address ?? ipv4Of(machine);
+};
 
 /** The announcer's configuration (docs/gateway.md) as JSON, which is YAML. */
 export function announcerConfig(topology: Topology, announcer: AnnouncerPlan, stateFile: string): string {
-  const own = addressOf(topology, announcer.host);
+  const own = ipv4Of(topology.machines.find(({ name }) => name === announcer.host)!);
   const gateways = topology.machines.filter(({ name }) => announcer.gateways.includes(name));
   return json({
     source: topology.mode === 'calico' ? 'calico' : 'flannel',

@@ -34,7 +34,7 @@ function requestFor(layout: LabLayout, pod: Pod, verb: 'ADD' | 'DEL') {
     name: 'godwit-lab',
     type: PLUGIN,
     socket: layout.cniSocket(pod.host),
-    ...(pod.address !== undefined && { runtimeConfig: { ips: [pod.address] } }),
+    ...(pod.addresses.length > 0 && { runtimeConfig: { ips: pod.addresses } }),
   };
   const environment = {
     CNI_COMMAND: verb,
@@ -56,17 +56,17 @@ export async function detachPod(layout: LabLayout, pod: Pod, signal: AbortSignal
   throw new GodwitError('cni', `the CNI plugin does not detach ${pod.name} from ${pod.host}: ${words}`);
 }
 
-/** Makes the pod's namespace and attaches it to its host; gives the pod's address. Throws what the plugin says. */
-export async function attachPod(layout: LabLayout, pod: Pod, signal: AbortSignal): Promise<IpAddress> {
+/** Makes the pod's namespace and attaches it to its host; gives the pod's addresses. Throws what the plugin says. */
+export async function attachPod(layout: LabLayout, pod: Pod, signal: AbortSignal): Promise<IpAddress[]> {
   makeNamespace(layout, layout.namespace(pod.name))[Symbol.dispose]();
   const { configuration, environment } = requestFor(layout, pod, 'ADD');
   for (let attempt = 1; ; attempt++) {
     const { status, stdout, stderr } = await execute(layout, pod.host, environment, configuration, signal);
     const answer = parseJson(stdout);
     const added = result.safeParse(answer);
-    const address = parseInterfaceAddress(added.data?.ips[0]?.address ?? '')?.address;
-    const isWanted = address !== undefined && (pod.address === undefined || pod.address === address);
-    if (status === 0 && isWanted) return address;
+    const addresses = (added.data?.ips ?? []).flatMap((given) => parseInterfaceAddress(given.address)?.address ?? []);
+    const areWanted = addresses.length > 0 && pod.addresses.every((wanted) => addresses.includes(wanted));
+    if (status === 0 && areWanted) return addresses;
     const refused = refusal.safeParse(answer).data;
     if (refused?.code === TRY_AGAIN && attempt < ATTEMPTS && !signal.aborted) {
       await sleep(250, signal);

@@ -1,6 +1,8 @@
 import { expect, test } from 'bun:test';
 import { bundledScenarios } from './bundled.ts';
+import { formatInterfaceAddress } from '../net/mod.ts';
 import { readScenario } from './read.ts';
+import type { Machine } from './topology.ts';
 
 const faultsOf = (text: string): string[] => {
   const read = readScenario('mine.yaml', text);
@@ -30,10 +32,9 @@ test('interfaces, routes and roles follow from the file', () => {
   expect(read.value.name).toBe('my-net');
   const [router, node1, , outside] = read.value.machines;
   expect(router).toMatchObject({ name: 'router', role: 'router', agent: false });
-  expect(router!.interfaces.map((i) => `${i.name} ${i.address}/${i.prefixLength} ${i.segment.name}`)).toEqual([
-    'eth0 192.168.1.1/24 left',
-    'eth1 192.168.2.1/24 right',
-  ]);
+  expect(
+    router!.interfaces.map((i) => `${i.name} ${i.addresses.map(formatInterfaceAddress).join()} ${i.segment.name}`),
+  ).toEqual(['eth0 192.168.1.1/24 left', 'eth1 192.168.2.1/24 right']);
   expect(node1).toMatchObject({ role: 'host', agent: true, subnet: '10.244.1.0/24' });
   expect(outside).toMatchObject({ agent: false, routes: [{ to: '0.0.0.0/0', via: '192.168.2.1' }] });
 });
@@ -56,10 +57,10 @@ test('faults of shape name line, path, value and what is allowed', () => {
   ).toEqual([
     'line 1: mode: "hostgw" is not allowed; wanted: host-gw or calico or none',
     'line 2: datastor: "embedded" is not allowed; wanted: one of the keys name, description, mode, datastore, addressing, networks, routers, hosts, pods, resources, announcers, traffic, drill',
-    'line 4: networks.lan.prefix: "192.168.1.1/24" is not allowed; wanted: a prefix such as 10.168.0.0/24',
+    'line 4: networks.lan.prefix: "192.168.1.1/24" is not allowed; wanted: a prefix such as 10.168.0.0/24, or a list of one for IPv4 and one for IPv6',
     'line 4: networks.lan.mtu: 12 is not allowed; wanted: a whole number from 576 to 65535',
     'line 5: networks.Big: {"prefix":"10.0.0.0/8"} is not allowed; wanted: a name of 1 to 15 lower-case letters, digits and inner hyphens that starts with a letter',
-    'line 7: hosts.a.addresses.lan: "1.2.3" is not allowed; wanted: an IPv4 address',
+    'line 7: hosts.a.addresses.lan: "1.2.3" is not allowed; wanted: an IP address, or a list of one for IPv4 and one for IPv6',
     'line 8: hosts.b: null is not allowed; wanted: a mapping with addresses, default, routes, agent, subnet, blocks, bgp, later, expect',
     'line 9: pods: [1] is not allowed; wanted: a mapping of names',
   ]);
@@ -104,11 +105,43 @@ test.each([
   expect(faultsOf(text).join('\n')).toContain(wanted);
 });
 
+const dual = (host: string, rest = '') =>
+  `mode: none\nnetworks: { lan: { prefix: ['fd00::/64', 10.0.0.0/24]${rest} } }\nhosts: { a: ${host} }`;
+
+test('two families: IPv4 first, a default route of each', () => {
+  const read = readScenario(
+    'x.yaml',
+    dual("{ addresses: { lan: ['fd00::2', 10.0.0.2] }, default: ['fd00::1', 10.0.0.1] }"),
+  );
+  if (!read.ok) throw read.error;
+  const [{ interfaces, routes }] = read.value.machines as [Machine];
+  expect(interfaces[0]!.addresses.map(formatInterfaceAddress)).toEqual(['10.0.0.2/24', 'fd00::2/64']);
+  expect(routes.map(({ to, via }) => `${to} ${via}`)).toEqual(['0.0.0.0/0 10.0.0.1', '::/0 fd00::1']);
+});
+
+test.each([
+  ["{ addresses: { lan: ['fd00::2', 'fd00::3'] } }", '', 'an IP address, or a list of one for IPv4 and one for IPv6'],
+  ["{ addresses: { lan: 'fd00::' } }", '', 'a host address of 10.0.0.0/24 or fd00::/64'],
+  ["{ addresses: { lan: 10.0.0.2 }, routes: [{ to: '::/0', via: 10.0.0.1 }] }", '', 'an IPv6 address'],
+  ["{ addresses: { lan: 'fd00::2' } }", ', mtu: 1000', '1280 at least'],
+  ["{ addresses: { lan: 'fd00::2' }, bgp: { program: bird, as: 1 } }", '', 'an IPv4 address first'],
+])('two families that do not fit: %s %s', (host, rest, wanted) => {
+  expect(faultsOf(dual(host, rest)).join('\n')).toContain(wanted);
+});
+
+test('in mode host-gw a host has an IPv4 address', () => {
+  const text = small("{ a: { addresses: { lan: 'fd00::2' } } }").replace(
+    '10.168.0.0/24',
+    "[10.168.0.0/24, 'fd00::/64']",
+  );
+  expect(faultsOf(text).join('\n')).toContain('an IPv4 address first');
+});
+
 test('a range of hosts and pods stands for each of them', () => {
   const text = small('{ "n[2-4]": { addresses: { lan: 10.168.0.# } } }', 'pods: { "p[2-3]": { host: n# } }');
   const read = readScenario('mine.yaml', text);
   if (!read.ok) throw read.error;
-  expect(read.value.machines.map(({ name, interfaces }) => `${name} ${interfaces[0]!.address}`)).toEqual([
+  expect(read.value.machines.map(({ name, interfaces }) => `${name} ${interfaces[0]!.addresses[0]!.address}`)).toEqual([
     'n2 10.168.0.2',
     'n3 10.168.0.3',
     'n4 10.168.0.4',

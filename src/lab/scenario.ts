@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { err, GodwitError, messageOf, ok, printable } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
 import { familyOf, parseAddress, parsePrefix } from '../net/mod.ts';
-import type { IpAddress, Prefix } from '../net/mod.ts';
+import type { Family, IpAddress, Prefix } from '../net/mod.ts';
 import { LAB_NAME, LAB_NAME_RULE } from './layout.ts';
 
 /**
@@ -23,20 +23,31 @@ export const routingPrograms = ['frr', 'bird', 'godwit'] as const;
 /** What a drill can do to a lab that is up. */
 export const drillActions = ['kill', 'start', 'restart', 'add', 'remove'] as const;
 
-const address = z.string({ error: 'an IPv4 address' }).transform((text, context): IpAddress => {
-  const parsed = parseAddress(text);
-  if (parsed !== undefined && familyOf(parsed) === 4) return parsed;
-  context.addIssue('an IPv4 address');
-  return z.NEVER;
-});
-
-const prefix = (wanted: string) =>
-  z.string({ error: wanted }).transform((text, context): Prefix => {
-    const parsed = parsePrefix(text);
-    if (parsed !== undefined && familyOf(parsed) === 4) return parsed;
+const parsed = <T extends IpAddress | Prefix>(
+  parse: (text: string) => T | undefined,
+  families: readonly Family[],
+  wanted: string,
+) =>
+  z.string({ error: wanted }).transform((text, context): T => {
+    const value = parse(text);
+    if (value !== undefined && families.includes(familyOf(value))) return value;
     context.addIssue(wanted);
     return z.NEVER;
   });
+/** Where only IPv4 will do, and where either family does. */
+const address = parsed(parseAddress, [4], 'an IPv4 address');
+const eitherAddress = parsed(parseAddress, [4, 6], 'an IP address');
+const prefix = (wanted: string) => parsed(parsePrefix, [4], wanted);
+const eitherPrefix = (wanted: string) => parsed(parsePrefix, [4, 6], wanted);
+
+/** One, or a list of one for IPv4 and one for IPv6; IPv4's comes first then, whatever the order in the file. */
+const perFamily = <T extends IpAddress | Prefix>(one: z.ZodType<T, string>, what: string) => {
+  const wanted = `${what}, or a list of one for IPv4 and one for IPv6`;
+  return z
+    .union([one.transform((value) => [value]), z.array(one).min(1).max(2)], { error: wanted })
+    .refine((list) => new Set(list.map(familyOf)).size === list.length, { error: wanted })
+    .transform((list): readonly T[] => list.toSorted((a, b) => familyOf(a) - familyOf(b)));
+};
 
 const integer = (low: number, high: number) => {
   const error = `a whole number from ${low} to ${high}`;
@@ -61,9 +72,14 @@ const choice = <const T extends readonly [string, ...string[]]>(values: T) =>
   z.enum(values, { error: values.join(' or ') });
 const yes = z.boolean({ error: 'true or false' });
 
-const addresses = named(address).refine((a) => Object.keys(a).length > 0, { error: 'at least one NETWORK: ADDRESS' });
+const nodeAddress = perFamily(eitherAddress, 'an IP address');
+const addresses = named(nodeAddress).refine((a) => Object.keys(a).length > 0, {
+  error: 'at least one NETWORK: ADDRESS',
+});
 const routes = z
-  .array(strict({ to: prefix('a prefix such as 10.0.0.0/8'), via: address }), { error: 'a list of { to, via }' })
+  .array(strict({ to: eitherPrefix('a prefix such as 10.0.0.0/8'), via: eitherAddress }), {
+    error: 'a list of { to, via }',
+  })
   .default([]);
 
 const asn = integer(1, 4_294_967_295);
@@ -97,6 +113,8 @@ const step = strict({
   error: `one of ${drillActions.join(', ')}`,
 });
 
+const SEGMENT = 'a prefix such as 10.168.0.0/24';
+
 const schema = strict({
   name: z.string({ error: LAB_NAME_RULE }).regex(LAB_NAME, LAB_NAME_RULE).optional(),
   description: z.string({ error: 'text' }).default(''),
@@ -106,22 +124,26 @@ const schema = strict({
     network: prefix('the prefix of all pods, such as 10.244.0.0/16'),
     subnetLength: integer(8, 30).default(24),
   }).optional(),
-  networks: named(strict({ prefix: prefix('a prefix such as 10.168.0.0/24'), mtu: integer(576, 65535).default(1500) })),
-  routers: named(strict({ addresses, default: address.optional(), routes, bgp, expect: lines })).default({}),
+  networks: named(
+    strict({ prefix: perFamily(eitherPrefix(SEGMENT), SEGMENT), mtu: integer(576, 65535).default(1500) }),
+  ),
+  routers: named(strict({ addresses, default: nodeAddress.default([]), routes, bgp, expect: lines })).default({}),
   hosts: named(
     strict({
       addresses,
-      default: address.optional(),
+      default: nodeAddress.default([]),
       routes,
       agent: yes.optional(),
       subnet: prefix('a subnet such as 10.244.1.0/24').optional(),
-      blocks: z.array(prefix('a block such as 10.233.1.0/26'), { error: 'a list of blocks' }).default([]),
+      blocks: z.array(eitherPrefix('a block such as 10.233.1.0/26'), { error: 'a list of blocks' }).default([]),
       bgp,
       later: yes.default(false),
       expect: lines,
     }),
   ).default({}),
-  pods: named(strict({ host: z.string({ error: 'the name of a host' }), address: address.optional() })).default({}),
+  pods: named(strict({ host: z.string({ error: 'the name of a host' }), address: nodeAddress.default([]) })).default(
+    {},
+  ),
   resources: z.array(z.record(z.string(), z.unknown()), { error: 'a list of objects' }).default([]),
   announcers: named(
     strict({

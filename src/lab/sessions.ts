@@ -5,6 +5,7 @@ import type { LabLayout } from './layout.ts';
 import { cleanEnvironment } from './process.ts';
 import { prefixContains } from '../net/mod.ts';
 import type { IpAddress } from '../net/mod.ts';
+import { addressOf, allAddresses } from './machine.ts';
 import type { Machine, RoutingProgram, Topology } from './topology.ts';
 
 export const VTYSH = '/usr/bin/vtysh';
@@ -21,10 +22,10 @@ export function demandedSessions(
   const announcers = topology.announcers.filter((a) => a.gateways.includes(name) && !killed.includes(a.name));
   const hosts = announcers.map(({ host }) => topology.machines.find((machine) => machine.name === host)!);
   const others = topology.machines.filter((machine) => machine.name !== name && runs(machine));
-  const firsts = others.map(({ interfaces }) => interfaces[0]!.address);
-  const all = others.flatMap(({ interfaces }) => interfaces.map(({ address }) => address));
+  const firsts = others.flatMap((machine) => addressOf(machine, 4) ?? []);
+  const all = others.flatMap(allAddresses);
   return [
-    ...hosts.map(({ interfaces }) => interfaces[0]!.address),
+    ...hosts.flatMap((host) => addressOf(host, 4) ?? []),
     ...bgp.neighbors.map(({ address }) => address).filter((address) => all.includes(address)),
     ...bgp.ranges.flatMap(({ range }) => firsts.filter((address) => prefixContains(range, address))),
   ];

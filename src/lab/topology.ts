@@ -7,15 +7,18 @@ import type { datastores, drillActions, modes, routingPrograms } from './scenari
 
 export interface Segment {
   readonly name: string;
-  readonly prefix: Prefix;
+  /** One for each family it has, IPv4 first. */
+  readonly prefixes: readonly Prefix[];
   /** Bytes. */
   readonly mtu: number;
 }
 
-export interface MachineInterface extends InterfaceAddress {
+export interface MachineInterface {
   /** `eth0`, `eth1`, … in the order of the scenario. */
   readonly name: string;
   readonly segment: Segment;
+  /** One for each family it has, IPv4 first. */
+  readonly addresses: readonly InterfaceAddress[];
 }
 
 export interface StaticRoute {
@@ -87,8 +90,8 @@ export interface Stream {
 export interface Pod {
   readonly name: string;
   readonly host: string;
-  /** What it asks for; without one it gets any of its host's. */
-  readonly address: IpAddress | undefined;
+  /** What it asks for; without any it gets any of its host's. */
+  readonly addresses: readonly IpAddress[];
 }
 
 export interface Topology {

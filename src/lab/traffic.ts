@@ -4,11 +4,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import { sleep } from '../base/mod.ts';
-import { addressBytes } from '../net/mod.ts';
-import type { IpAddress } from '../net/mod.ts';
-import { AF, NetworkNamespace, openSocket, receive, sendTo, SOCK, socketAddress } from '../sys/mod.ts';
+import { addressBytes, familyOf } from '../net/mod.ts';
+import type { Family, IpAddress } from '../net/mod.ts';
+import { NetworkNamespace, sendTo, socketAddress } from '../sys/mod.ts';
 import type { Fd } from '../sys/mod.ts';
-import { decodeEcho, encodeEchoRequest, ICMP_PROTOCOL } from './icmp.ts';
+import { encodeEchoRequest, openIcmp, receivedEchoes } from './icmp.ts';
 
 export interface TrafficEnds {
   readonly from: string;
@@ -21,6 +21,8 @@ export interface TrafficEnds {
 export interface TrafficCount {
   readonly from: string;
   readonly to: string;
+  /** Where the packets went. */
+  readonly address: IpAddress;
   readonly sent: number;
   readonly lost: number;
 }
@@ -66,35 +68,36 @@ export class Traffic implements Disposable {
 
 class Flow {
   private readonly ends: TrafficEnds;
+  private readonly family: Family;
   private readonly socket: Fd;
   private readonly target: Uint8Array;
   /** A token that makes the packets this flow's, and the number of the packet. */
   private readonly payload = Buffer.concat([randomBytes(TOKEN_BYTES), Buffer.alloc(4)]);
-  private readonly buffer = new Uint8Array(2048);
   private readonly unanswered = new Set<number>();
   private next = 0;
   private counted = 0;
 
   constructor(ends: TrafficEnds) {
     this.ends = ends;
+    this.family = familyOf(ends.destination);
     this.target = socketAddress(addressBytes(ends.destination), 0);
     using namespace = NetworkNamespace.open(ends.namespace);
-    this.socket = namespace.run(() => openSocket(AF.INET, SOCK.RAW | SOCK.NONBLOCK, ICMP_PROTOCOL));
+    this.socket = namespace.run(() => openIcmp(this.family));
   }
 
   send(): void {
     this.payload.writeUInt32BE(this.next, TOKEN_BYTES);
     this.unanswered.add(this.next);
     // an error counts as well: the packet is not answered
-    sendTo(this.socket, encodeEchoRequest(process.pid & 0xffff, this.next & 0xffff, this.payload), this.target);
+    const request = encodeEchoRequest(this.family, process.pid & 0xffff, this.next & 0xffff, this.payload);
+    sendTo(this.socket, request, this.target);
     this.next++;
   }
 
   collect(): void {
     const token = this.payload.subarray(0, TOKEN_BYTES);
-    for (let length = receive(this.socket, this.buffer); length > 0; length = receive(this.socket, this.buffer)) {
-      const echo = decodeEcho(this.buffer.subarray(0, length));
-      if (echo?.kind !== 'reply' || echo.payload.length !== this.payload.length) continue;
+    for (const echo of receivedEchoes(this.socket, this.family)) {
+      if (echo.kind !== 'reply' || echo.payload.length !== this.payload.length) continue;
       const payload = Buffer.from(echo.payload);
       if (token.equals(payload.subarray(0, TOKEN_BYTES))) this.unanswered.delete(payload.readUInt32BE(TOKEN_BYTES));
     }
@@ -103,12 +106,12 @@ class Flow {
   mark = (): number => this.next;
 
   countUpTo(mark: number): TrafficCount {
-    const { from, to } = this.ends;
+    const { from, to, destination: address } = this.ends;
     const lost = [...this.unanswered].filter((packet) => packet < mark);
     for (const packet of lost) this.unanswered.delete(packet);
     const sent = mark - this.counted;
     this.counted = mark;
-    return { from, to, sent, lost: lost.length };
+    return { from, to, address, sent, lost: lost.length };
   }
 
   close(): void {

@@ -36,7 +36,7 @@ export async function bringUp(layout: LabLayout, scenario: LoadedScenario, optio
   refuseMissing(scenario.topology);
   const namespaces = namespacesOf(layout, topology);
   const manifest: Manifest = {
-    version: 1,
+    version: 2,
     name: layout.name,
     source,
     scenario: text,
@@ -97,7 +97,7 @@ export interface Site {
 async function build(layout: LabLayout, topology: Topology, manifest: Manifest, options: UpOptions): Promise<void> {
   const site: Site = { layout, topology, manifest, ...options };
   for (const segment of topology.segments) {
-    step(site, `${segment.name}: switch for ${segment.prefix}`);
+    step(site, `${segment.name}: switch for ${segment.prefixes.join(', ')}`);
     makeSwitch(layout, segment);
   }
   for (const machine of topology.machines) placeMachine(site, machine);
@@ -159,10 +159,10 @@ export async function attachPods(site: Site, hosts: readonly Machine[]): Promise
     if (host.agent) installPlugin(layout, host.name);
     for (const pod of topology.pods.filter((p) => p.host === host.name)) {
       stop.throwIfAborted();
-      const address = await attachPod(layout, pod, stop);
-      manifest.pods[pod.name] = address;
+      const addresses = await attachPod(layout, pod, stop);
+      manifest.pods[pod.name] = addresses;
       writeManifest(layout, manifest);
-      step(site, `${pod.name}: ${address} on ${host.name}`);
+      step(site, `${pod.name}: ${addresses.join(' and ')} on ${host.name}`);
     }
   });
 }
@@ -189,4 +189,6 @@ async function together<T>(
 }
 
 const describeInterfaces = (machine: Machine): string =>
-  machine.interfaces.map((own) => `${own.address} on ${own.segment.name}`).join(', ');
+  machine.interfaces
+    .map(({ addresses, segment }) => `${addresses.map(({ address }) => address).join(' and ')} on ${segment.name}`)
+    .join(', ');

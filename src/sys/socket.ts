@@ -49,3 +49,8 @@ export function sendTo(fd: Fd, bytes: Uint8Array, address: Uint8Array): number {
 export function receive(fd: Fd, bytes: Uint8Array, flags = 0): number {
   return syscall(NR.recvfrom, fd.number, bytes, bytes.length, flags);
 }
+
+/** The same, and puts the sender's address (struct sockaddr) into `from`. */
+export function receiveFrom(fd: Fd, bytes: Uint8Array, from: Uint8Array): number {
+  return syscall(NR.recvfrom, fd.number, bytes, bytes.length, 0, from, Int32Array.of(from.length));
+}

@@ -8,7 +8,7 @@ import { have } from '../support/peers.ts';
 const [POD1, POD2] = ['10.233.1.2 dev cali062f9caaedf', '10.233.1.3 dev cali97e24f67537'];
 const [POD3, POD4] = ['10.233.2.2 dev calibc30a7b2de4', '10.233.2.3 dev calic14bcdeac3f'];
 const direct = (pod: string) => `${pod} proto 71 scope link`;
-const FIGURE_PODS = { pod1: '10.233.1.2', pod2: '10.233.1.3', pod3: '10.233.2.2', pod4: '10.233.2.3' };
+const FIGURE_PODS = { pod1: ['10.233.1.2'], pod2: ['10.233.1.3'], pod3: ['10.233.2.2'], pod4: ['10.233.2.3'] };
 
 /** The figure of IPIP and VXLAN, but for the route to the other subnet's block. */
 const node1Across = (across: string, beside: string): string[] => [
@@ -92,7 +92,7 @@ describe.skipIf(!have('lab calico', 'ip'))('Calico’s network', () => {
       const node = report.nodes.find((candidate) => candidate.name === name);
       expect(node?.routes).toEqual(lines.map((line) => ({ line, expected: true })));
     }
-    expect(Object.fromEntries(report.pods.map(({ name, address }) => [name, address]))).toMatchObject(FIGURE_PODS);
+    expect(Object.fromEntries(report.pods.map(({ name, addresses }) => [name, addresses]))).toMatchObject(FIGURE_PODS);
     expect(report.reachability).toMatchObject({ passed: pairs, total: pairs });
     expect(report.drill.lost).toBe(0);
     expect(report.drill.sent).toBeGreaterThan(100);
