@@ -61,13 +61,12 @@ describe('route reconciler', () => {
     };
     reconciler = new RouteReconciler({ kernel });
     const stop = new AbortController();
-    const began = performance.now();
     const running = reconciler.run(stop.signal);
-    while (reads < 4) await Bun.sleep(5);
-    // 50 ms at least, 100 and 200 between them
-    expect(performance.now() - began).toBeGreaterThan(300);
+    while (reads === 0) await Bun.sleep(5);
+    await Bun.sleep(500);
     stop.abort();
     await running;
+    expect(reads).toBeLessThan(20);
   });
 
   test('a changed next hop is replaced in place', async () => {

@@ -221,7 +221,6 @@ export class RouteReconciler {
         this.needsDump = true;
         refused = true;
         delay = this.backoff.next();
-        this.nextDumpAt = this.clock.now() + delay;
       }
       for (const listener of this.listeners) listener();
       const before = this.clock.now();
