@@ -38,7 +38,10 @@ export class BlockAddresses implements AddressSource {
       ...(pod && { namespace: pod.namespace, pod: pod.name }),
       ...{ node: this.ipam.node, timestamp: goTimeText(this.wallNow()) },
     };
-    const wanted: AssignRequest = { handle, attributes, want: wants(request) };
+    const want = wants(request);
+    const labels = pod && (await this.ipam.labelsOf(pod.namespace));
+    if (labels?.ok === false) throw describe(labels.error);
+    const wanted: AssignRequest = { handle, attributes, want, namespaceLabels: labels?.value };
     const given = await this.ipam.assign(wanted, signal);
     if (!given.ok) throw describe(given.error);
     return given.value.map(({ address }) => address);

@@ -18,13 +18,18 @@ export interface Wishes {
 
 const CALICO = 'cni.projectcalico.org/';
 
-/** Throws CniError: 4 for a variable, 7 for an annotation that cannot be read. */
+/** What Calico can be asked for and this cannot do: a pod that asks is not started as if it had not. */
+const refused = {
+  ipAddrsNoIpam: 'addresses that IPAM does not know are not given',
+  floatingIPs: 'no node translates floating addresses to pods; announce a service address instead',
+  allowedSourcePrefixes: 'a pod sends from its own addresses alone',
+} as const;
+
+/** Throws CniError: 2 for what cannot be had, 4 for a variable, 7 for an annotation that cannot be read. */
 export function wishesOf(env: Environment, config: NetworkConfig): Wishes {
-  if (annotation(config, 'ipAddrsNoIpam') !== undefined) {
-    throw new CniError(
-      codes.unsupportedField,
-      `${CALICO}ipAddrsNoIpam: addresses that IPAM does not know are not given`,
-    );
+  for (const [key, reason] of Object.entries(refused)) {
+    if (annotation(config, key) !== undefined)
+      throw new CniError(codes.unsupportedField, `annotation ${CALICO}${key}: ${reason}`);
   }
   const exactly = list(config, 'ipAddrs', parseAddress, 'IP addresses');
   const single = argument(env, 'IP', (text) => parseAddress(text.split('/', 1)[0]!));

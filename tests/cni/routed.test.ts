@@ -257,6 +257,8 @@ describe.skipIf(!here)('routed pods', () => {
       [annotations({ ipAddrs: '["192.0.2.1"]' }), 101],
       [annotations({ ipAddrs: 'nonsense' }), 7],
       [annotations({ ipAddrsNoIpam: '["10.99.0.7"]' }), 2],
+      [annotations({ floatingIPs: '["192.0.2.7"]' }), 2],
+      [annotations({ allowedSourcePrefixes: '["192.0.2.0/24"]' }), 2],
       [ipam({ ipv4_pools: ['no-such-pool'] }), 101],
       [{ ipam: { type: 'host-local' } }, 2],
     ];

@@ -1,17 +1,8 @@
-// Block IPAM on Debian's etcd: contention of many nodes, what etcdctl shows, and a store that a Calico wrote.
+// Block IPAM on Debian's etcd: what etcdctl shows, and a store that a Calico wrote.
 import { describe, expect, test } from 'bun:test';
 import { openDatastore } from '../../src/datastore/mod.ts';
 import type { Datastore } from '../../src/datastore/mod.ts';
-import {
-  addressOf,
-  audit,
-  BlockIpam,
-  CONFIG_KEY,
-  decodeBlock,
-  FollowedSettings,
-  readPicture,
-  settingsFrom,
-} from '../../src/ipam/blocks/mod.ts';
+import { addressOf, BlockIpam, CONFIG_KEY, decodeBlock, FollowedSettings } from '../../src/ipam/blocks/mod.ts';
 import { parseGiven, ResourceClient, ResourceStore } from '../../src/model/mod.ts';
 import { startEtcd } from '../support/datastores.ts';
 import { run } from '../support/netns.ts';
@@ -47,90 +38,7 @@ async function recorded(store: Datastore): Promise<Map<string, string>> {
   return out;
 }
 
-interface Crowd {
-  readonly store: Datastore;
-  /** One engine a node, each with a connection of its own. */
-  readonly nodes: readonly BlockIpam[];
-  readonly close: () => Promise<void>;
-}
-async function crowd(url: string, count: number): Promise<Crowd> {
-  const stores = await Promise.all(Array.from({ length: count }, () => openDatastore(url)));
-  const nodes = stores.map(
-    (store, i) => new BlockIpam({ store, node: `node${i}`, settings: settingsFrom(store), patienceMs: 60_000 }),
-  );
-  return {
-    store: stores[0]!,
-    nodes,
-    close: async () => void (await Promise.all(stores.map((s) => s[Symbol.asyncDispose]()))),
-  };
-}
-
 describe.skipIf(!here)('real etcd', () => {
-  test('40 nodes × 50 parallel ADDs: 2,000 addresses, no leak, no lost block', async () => {
-    await using etcd = await startEtcd();
-    const { store, nodes, close } = await crowd(etcd.url, 40);
-    await pool(store, 'p', { cidr: '10.233.0.0/18' });
-    const results = await Promise.all(
-      nodes.flatMap((ipam) =>
-        Array.from({ length: 50 }, (_, i) => ipam.assign(request(`${ipam.node}.${i}`, ipam.node))),
-      ),
-    );
-    const given = results.flatMap((result) => (result.ok ? result.value : []));
-    expect(results.filter((result) => !result.ok)).toEqual([]);
-    expect(new Set(given.map((a) => a.address)).size).toBe(2000);
-    const inBlocks = await recorded(store);
-    expect(inBlocks.size).toBe(2000);
-    const found = audit(await readPicture(store, Date.now()));
-    expect([found.affinityFaults, found.brokenBlocks, found.leakedHandles, found.missingHandles]).toEqual([
-      [],
-      [],
-      [],
-      [],
-    ]);
-    expect(found.allocations.filter((a) => a.borrowed)).toEqual([]);
-    await Promise.all(nodes.flatMap((ipam) => Array.from({ length: 50 }, (_, i) => ipam.release(`${ipam.node}.${i}`))));
-    expect((await recorded(store)).size).toBe(0);
-    expect((await store.list('/calico/ipam/v2/handle/')).kvs).toEqual([]);
-    await close();
-  }, 110_000);
-
-  test('40 nodes fight for a /24 with /28 blocks: every address once, the rest is told why', async () => {
-    await using etcd = await startEtcd();
-    const { store, nodes, close } = await crowd(etcd.url, 40);
-    await pool(store, 'p', { cidr: '10.233.0.0/24', blockSize: 28 });
-    const results = await Promise.all(
-      nodes.flatMap((ipam) =>
-        Array.from({ length: 50 }, (_, i) => ipam.assign(request(`${ipam.node}.${i}`, ipam.node))),
-      ),
-    );
-    const given = results.flatMap((result) => (result.ok ? result.value : []));
-    const errors = new Set(results.flatMap((result) => (result.ok ? [] : [result.error.kind])));
-    expect([...errors]).toEqual(['exhausted']);
-    expect(new Set(given.map((a) => a.address)).size).toBe(256);
-    expect(given).toHaveLength(256);
-    expect((await recorded(store)).size).toBe(256);
-    expect((await store.list('/calico/ipam/v2/handle/')).kvs).toHaveLength(256);
-    const found = audit(await readPicture(store, Date.now()));
-    expect([found.affinityFaults, found.leakedHandles, found.missingHandles]).toEqual([[], [], []]);
-    await close();
-  }, 110_000);
-
-  test('strictAffinity holds under contention', async () => {
-    await using etcd = await startEtcd();
-    const { store, nodes, close } = await crowd(etcd.url, 20);
-    await pool(store, 'p', { cidr: '10.233.0.0/24', blockSize: 28 });
-    await store.put('/calico/ipam/v2/config', '{"strict_affinity":true,"auto_allocate_blocks":true}');
-    await Promise.all(
-      nodes.flatMap((ipam) =>
-        Array.from({ length: 20 }, (_, i) => ipam.assign(request(`${ipam.node}.${i}`, ipam.node))),
-      ),
-    );
-    const found = audit(await readPicture(store, Date.now()));
-    expect(found.allocations.filter((a) => a.borrowed)).toEqual([]);
-    expect(found.allocations.length).toBeGreaterThan(200);
-    await close();
-  }, 60_000);
-
   test('settings that are followed: one round trip an address, and a disabled pool gives nothing at once', async () => {
     await using etcd = await startEtcd();
     await using store = await openDatastore(etcd.url);

@@ -9,11 +9,13 @@ import { Backoff, err, GodwitError, messageOf, ok, silentLogger, sleep, systemCl
 import type { Clock, Logger, Result } from '../../base/mod.ts';
 import { DatastoreError } from '../../datastore/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
+import type { Labels } from '../../model/mod.ts';
 import type { IpAddress, Prefix } from '../../net/mod.ts';
 import { Cache } from './cache.ts';
 import { Draft } from './draft.ts';
 import { affinitiesPrefix, hostOwner, isHandle } from './keys.ts';
 import type { Owner } from './keys.ts';
+import { namespaceLabels } from './namespaces.ts';
 import { planAssign, planRelease, planTakeBack } from './plan.ts';
 import type { Claim, Context, Planned } from './plan.ts';
 import type { AssignRequest, Assignment, Given, IpamError } from './requests.ts';
@@ -78,6 +80,18 @@ export class BlockIpam {
     if (!isHandle(request.handle))
       return Promise.resolve(err(new GodwitError('invalid', `${JSON.stringify(request.handle)} is no handle`)));
     return this.enqueue((context) => planAssign(context, request), signal);
+  }
+
+  /** The labels that `assign` wants for a pod of this namespace; undefined where no pool asks for them. */
+  async labelsOf(namespace: string): Promise<Result<Labels | undefined, IpamError>> {
+    try {
+      const { pools } = await this.settings.current();
+      if (!pools.some(({ spec }) => spec.namespaceSelector && !spec.disabled)) return ok(undefined);
+      return ok(await namespaceLabels(this.store, namespace, this.log));
+    } catch (error) {
+      if (!(error instanceof DatastoreError) && !(error instanceof GodwitError)) throw error;
+      return err(new GodwitError(error.kind, error.message, { cause: error }));
+    }
   }
 
   /** Takes back all addresses of a handle, and tells which. Nothing given is no error. */
