@@ -108,8 +108,8 @@ describe.skipIf(!here)('SIGKILL', () => {
       const workers = NODES.map(start);
       for (let round = 0; round < ROUNDS; round++) {
         await Bun.sleep(200 + Math.random() * 500);
-      // on a busy machine they take longer to have said as much
-      while (ledger.said < (round + 1) * 40) await Bun.sleep(10);
+        // on a busy machine they take longer to have said as much
+        while (ledger.said < (round + 1) * 40) await Bun.sleep(10);
         if (round === ROUNDS / 2) await etcd.killAndRestart();
         const victim = round % NODES.length;
         workers[victim]!.kill();
