@@ -11,11 +11,14 @@ const CMD = {
   PROG_FD_BY_ID: 13,
   MAP_FD_BY_ID: 14,
   INFO_BY_FD: 15,
+  MAP_LOOKUP_BATCH: 24,
 } as const;
 const BPF_MAP_TYPE_HASH = 1;
 const BPF_PROG_TYPE_SCHED_CLS = 3;
 const NAME_LENGTH = 15;
 const LOG_BYTES = 1 << 18;
+/** Entries read by one call; more than share a hash bucket. */
+const BATCH = 512;
 
 /** One `union bpf_attr`, filled field by field. */
 class Attributes {
@@ -41,6 +44,11 @@ class Attributes {
   name(offset: number, name: string): this {
     this.bytes.set(new TextEncoder().encode(name).subarray(0, NAME_LENGTH), offset);
     return this;
+  }
+
+  /** What the kernel wrote there. */
+  at(offset: number): number {
+    return this.view.getUint32(offset, true);
   }
 
   call(command: number): number {
@@ -92,16 +100,41 @@ export class BpfMap implements Disposable {
     if (result !== -errno.ENOENT) check('delete from BPF map', result);
   }
 
-  keys(): Uint8Array[] {
-    const keys: Uint8Array[] = [];
+  /** Every key with its value, hundreds a call. What is added or deleted meanwhile may be missed or be there. */
+  entries(): [Uint8Array, Uint8Array][] {
+    const { keyBytes, valueBytes } = this;
+    const entries: [Uint8Array, Uint8Array][] = [];
+    const place = new Uint8Array(Math.max(4, keyBytes));
+    for (let first = true; ; first = false) {
+      const [keys, values] = [new Uint8Array(BATCH * keyBytes), new Uint8Array(BATCH * valueBytes)];
+      const a = new Attributes(56).pointer(8, place).pointer(16, keys).pointer(24, values);
+      a.u32(32, BATCH).u32(36, this.fd.number);
+      if (!first) a.pointer(0, place);
+      const result = a.call(CMD.MAP_LOOKUP_BATCH);
+      if (first && result === -errno.EINVAL) return this.entriesOneByOne();
+      if (result !== -errno.ENOENT) check('read BPF map', result);
+      const count = a.at(32);
+      for (let i = 0; i < count; i++) {
+        const of = (all: Uint8Array, size: number) => all.subarray(i * size, (i + 1) * size);
+        entries.push([of(keys, keyBytes), of(values, valueBytes)]);
+      }
+      // the last ones, or none
+      if (result === -errno.ENOENT) return entries;
+    }
+  }
+
+  /** Before Linux 5.6. */
+  private entriesOneByOne(): [Uint8Array, Uint8Array][] {
+    const entries: [Uint8Array, Uint8Array][] = [];
     for (let before: Uint8Array | undefined; ;) {
       const next = new Uint8Array(this.keyBytes);
       const a = new Attributes(32).u32(0, this.fd.number).pointer(16, next);
       if (before) a.pointer(8, before);
       const result = a.call(CMD.MAP_NEXT_KEY);
-      if (result === -errno.ENOENT) return keys;
+      if (result === -errno.ENOENT) return entries;
       check('walk BPF map', result);
-      keys.push(next);
+      const value = this.get(next);
+      if (value) entries.push([next, value]);
       before = next;
     }
   }

@@ -12,5 +12,6 @@ export * from './routes/main-table.ts';
 export * from './routes/reconciler.ts';
 export type { TunnelKernel, TunnelOptions, TunnelState } from './tunnels/device.ts';
 export * from './tunnels/ipip.ts';
+export { NeighbourWatch } from './tunnels/neighbour-watch.ts';
 export * from './tunnels/path-mtu.ts';
 export * from './tunnels/vxlan.ts';

@@ -10,6 +10,8 @@ import { NETLINK, RTM, RTNLGRP } from './codes.ts';
 import { decodeLink } from './link.ts';
 import type { Link } from './link.ts';
 import { forEachMessage } from './message.ts';
+import { decodeNeighbour } from './neighbour.ts';
+import type { Neighbour } from './neighbour.ts';
 import { decodeRoute } from './route.ts';
 import type { KernelRoute } from './route.ts';
 import { openNetlink } from './socket.ts';
@@ -18,6 +20,7 @@ export type KernelEvent =
   | { readonly type: 'link'; readonly gone: boolean; readonly link: Link }
   | { readonly type: 'address'; readonly gone: boolean; readonly address: KernelAddress }
   | { readonly type: 'route'; readonly gone: boolean; readonly route: KernelRoute }
+  | { readonly type: 'neighbour'; readonly gone: boolean; readonly neighbour: Neighbour }
   | { readonly type: 'rule' }
   /** Events were lost. */
   | { readonly type: 'resync'; readonly reason: string };
@@ -88,6 +91,9 @@ function decode(bytes: Uint8Array, tell: (event: KernelEvent) => void): void {
     } else if (header.type === RTM.NEWROUTE || header.type === RTM.DELROUTE) {
       const route = decodeRoute(body);
       if (route) tell({ type: 'route', gone: header.type === RTM.DELROUTE, route });
+    } else if (header.type === RTM.NEWNEIGH || header.type === RTM.DELNEIGH) {
+      const neighbour = decodeNeighbour(body);
+      if (neighbour) tell({ type: 'neighbour', gone: header.type === RTM.DELNEIGH, neighbour });
     } else if (header.type === RTM.NEWRULE || header.type === RTM.DELRULE) tell({ type: 'rule' });
   });
 }

@@ -6,7 +6,7 @@ import { Backoff, sleep, Wakeup } from '../../base/mod.ts';
 import type { Clock, Logger } from '../../base/mod.ts';
 import { Encapsulation, IPIP_DEVICE, tunnelKinds, tunnelSettings, VXLAN_DEVICE, vxlanKind } from '../../calc/mod.ts';
 import type { TunnelKind, Uplink } from '../../calc/mod.ts';
-import { IpipPart, PathMtus, VxlanPart } from '../../dataplane/mod.ts';
+import { IpipPart, NeighbourWatch, PathMtus, VxlanPart } from '../../dataplane/mod.ts';
 import type { Caretaker, IpipForm } from '../../dataplane/mod.ts';
 import { ensureTunnelAddress, releaseTunnelAddress } from '../../ipam/blocks/mod.ts';
 import type { BlockIpam } from '../../ipam/blocks/mod.ts';
@@ -22,6 +22,9 @@ const inIpam = {
   vxlan6: { kind: 'vxlan', family: 6 },
 } as const satisfies Record<TunnelKind, object>;
 
+/** How soon it is seen that a program was taken off a device: nobody is told. */
+const HARM_INTERVAL_MS = 1000;
+
 export type TunnelAddresses = Readonly<Partial<Record<TunnelKind, IpAddress>>>;
 
 export class Tunnels {
@@ -36,6 +39,7 @@ export class Tunnels {
   private readonly pathMtus: PathMtus;
   private readonly kernel: NodeKernel;
   private readonly caretaker: Caretaker;
+  private readonly clock: Clock;
   private readonly log: Logger;
   private readonly changed: () => void;
   private readonly wakeup = new Wakeup();
@@ -64,6 +68,7 @@ export class Tunnels {
     this.log = options.log;
     this.changed = options.changed;
     const { kernel, clock, quietMs, pods } = options;
+    this.clock = clock;
     this.ipip = new IpipPart(kernel, { clock, quietMs, pods }, IPIP_DEVICE);
     const vxlan = (family: Family) => new VxlanPart(kernel, VXLAN_DEVICE[family], family, { clock, quietMs, pods });
     this.vxlan = { 4: vxlan(4), 6: vxlan(6) };
@@ -150,7 +155,19 @@ export class Tunnels {
   /** Asks IPAM for the ends' addresses, and gives back those that nobody needs, until aborted. */
   async run(ipam: BlockIpam, signal: AbortSignal): Promise<void> {
     using _sizes = this.kernel.inside(() => this.pathMtus.watch());
-    using _passes = this.watchDevices();
+    using neighbours = new NeighbourWatch(this.kernel, () => this.caretaker.notify());
+    using _passes = this.watchDevices(neighbours);
+    await Promise.all([this.watchPrograms(signal), this.settling(ipam, signal)]);
+  }
+
+  private async watchPrograms(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await sleep(HARM_INTERVAL_MS, signal, this.clock);
+      if (this.ipip.harmed()) this.caretaker.notify();
+    }
+  }
+
+  private async settling(ipam: BlockIpam, signal: AbortSignal): Promise<void> {
     const backoff = new Backoff(200, 30_000);
     while (!signal.aborted) {
       let failed = false;
@@ -166,9 +183,10 @@ export class Tunnels {
   }
 
   /** Others are told of a tunnel when its device is there, and its address is given back when it is gone. */
-  private watchDevices(): Disposable {
+  private watchDevices(neighbours: NeighbourWatch): Disposable {
     let before = '';
     return this.caretaker.onPass(() => {
+      neighbours.follow(Object.values(VXLAN_DEVICE));
       const now = [...this.inPlace].join();
       if (now === before) return;
       before = now;

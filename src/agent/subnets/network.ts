@@ -7,7 +7,7 @@ import { err, GodwitError, ok, printable } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
 import { LeaseTable } from '../../calc/mod.ts';
 import type { RouteChanges } from '../../calc/mod.ts';
-import { BridgePart, ROUTED_PREFIX } from '../../dataplane/mod.ts';
+import { BridgePart, NeighbourWatch, ROUTED_PREFIX } from '../../dataplane/mod.ts';
 import type { Datastore } from '../../datastore/mod.ts';
 import type { BridgeNetwork } from '../../desired/mod.ts';
 import { followNetwork, isOwn, readSubnetEnv, subnetList } from '../../ipam/mod.ts';
@@ -82,7 +82,11 @@ export class SubnetNetwork implements AgentNetwork {
       onChange: changed,
     });
     using _passes = routes.onPass(() => this.onRoutes());
-    using _looks = caretaker.onPass(() => this.onLook());
+    using neighbours = new NeighbourWatch(this.context.kernel, () => caretaker.notify());
+    using _looks = caretaker.onPass(() => {
+      this.onLook();
+      neighbours.follow(this.vxlan.devices);
+    });
     await Promise.all([this.following(store, signal), this.leases.run(signal)]);
   }
 

@@ -115,6 +115,11 @@ export class VxlanDevices {
     for (const { device } of this.wanted) this.caretaker.settle(this.part(device));
   }
 
+  /** Those there are, or were. */
+  get devices(): readonly string[] {
+    return [...this.parts.keys()];
+  }
+
   owns(device: string): boolean {
     return this.parts.has(device);
   }

@@ -55,9 +55,9 @@ export function guardTable(name: TableName, tunnel: GuardedTunnel, { input = tru
 /** Keeps the table of one tunnel; on a kernel without nf_tables, or without its family, what is given instead. */
 export class Guard {
   readonly name: TableName;
-  private readonly nft: () => Nftables;
   /** Whether the kernel refused the table for good. */
-  private withoutNft = false;
+  withoutNft = false;
+  private readonly nft: () => Nftables;
 
   constructor(nft: () => Nftables, name: TableName) {
     this.nft = nft;

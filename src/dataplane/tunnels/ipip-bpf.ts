@@ -89,11 +89,8 @@ export class BpfIpip implements Disposable {
       this.peers = first && mapsOfProgram(first[1].programId, KEY_BYTES, PEER_VALUE_BYTES)?.[0];
     }
     let sum = 0;
-    const { peers } = this;
-    for (const key of peers?.keys() ?? []) {
-      const value = peers?.get(key);
-      if (value) sum += Number(new DataView(value.buffer).getBigUint64(0, true));
-    }
+    for (const [, value] of this.peers?.entries() ?? [])
+      sum += Number(new DataView(value.buffer, value.byteOffset).getBigUint64(0, true));
     return sum;
   }
 
@@ -102,7 +99,7 @@ export class BpfIpip implements Disposable {
   }
 
   private peerChanges(wanted: ReadonlySet<IpAddress>): PlannedChange[] {
-    const there = new Set((this.peers?.keys() ?? []).map(addressFromBytes));
+    const there = new Set((this.peers?.entries() ?? []).map(([address]) => addressFromBytes(address)));
     const added = [...wanted].filter((peer) => !there.has(peer));
     const gone = [...there].filter((peer) => !wanted.has(peer));
     if (added.length + gone.length === 0) return [];

@@ -81,6 +81,21 @@ export class IpipPart implements Part, Disposable {
     return this.waiting?.forMs;
   }
 
+  /**
+   * Whether somebody took away what hangs on devices, or nodes out of the map: the kernel tells nobody of that. So it is
+   * asked now and then, and costs little enough for that.
+   */
+  harmed(): boolean {
+    const { want } = this;
+    if (typeof want !== 'object') return false;
+    const { netlink } = this.kernel;
+    const [link, uplink] = [netlink.link(this.device), netlink.link(want.uplink)];
+    // of links the kernel tells
+    if (!link || !uplink) return false;
+    if (formOf(link) === 'bpf') return this.bpf.changes(want, link, uplink).length > 0;
+    return this.guard.withoutNft && this.bpf.guardChanges(want, uplink).length > 0;
+  }
+
   plan(): PlannedChange[] {
     const { want } = this;
     this.waiting = undefined;
