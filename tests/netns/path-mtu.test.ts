@@ -1,71 +1,34 @@
 // node1 - router - 1400 bytes - router - node2: nothing may vanish in the tunnel.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { Encapsulation, tunnelSettings } from '../../src/calc/mod.ts';
-import type { EncapsulationView } from '../../src/calc/mod.ts';
-import { IpipPart, openRouteKernel, PathMtus, RouteReconciler, VxlanPart } from '../../src/dataplane/mod.ts';
-import { ip, prefix } from '../../src/net/mod.ts';
-import { ipPool, nodeResource } from '../support/calico-resources.ts';
+import { addressBytes, ip } from '../../src/net/mod.ts';
+import { AF, openSocket, sendTo, setOption, SOCK } from '../../src/sys/mod.ts';
+import type { NetworkNamespace } from '../../src/sys/mod.ts';
+import { udp } from '../support/frames.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
-import { pass, RoutedNodes } from '../support/routed-nodes.ts';
-import type { RoutedNode } from '../support/routed-nodes.ts';
+import { RoutedNodes } from '../support/routed-nodes.ts';
+import { TunnelledNode } from '../support/tunnelled-node.ts';
 
 const here = have('path MTU of tunnels', 'ip', 'tc', 'ping', 'nc', '/dev/net/tun');
 
 describe.skipIf(!here)('an underlay with a smaller MTU', () => {
   let net: RoutedNodes;
-  const ended = new AbortController();
   const close: Disposable[] = [];
+  let host: NetworkNamespace;
   beforeAll(() => {
     net = new RoutedNodes();
     net.bottleneck(2, 1400);
     for (const n of [1, 2] as const) {
       const node = net.add(n);
       net.addPod(n);
-      tunnel(n, node);
+      close.push(new TunnelledNode(n, node));
     }
+    host = net.add(3, 1).space;
   });
   afterAll(() => {
-    ended.abort();
     for (const one of close) one[Symbol.dispose]();
     net[Symbol.dispose]();
   });
-
-  /** IPIP for 10.233.0.0/16 and VXLAN for 10.234.0.0/16, wired as the agent does it. */
-  function tunnel(n: 1 | 2, { space, kernel }: RoutedNode): void {
-    const other = n === 1 ? 2 : 1;
-    const view: EncapsulationView = {
-      node: `n${n}`,
-      pools: [ipPool('10.233.0.0/16', { ipipMode: 'Always' }), ipPool('10.234.0.0/16', { vxlanMode: 'Always' })],
-      nodes: [nodeResource(`n${other}`, `192.168.${other}.2/24`, { ipv4VXLANTunnelAddr: `10.234.${other}.1` })],
-      settings: tunnelSettings(`n${n}`, []),
-      uplinks: { 4: { address: { address: ip(`192.168.${n}.2`), prefixLength: 24 }, device: 'eth0', mtu: 1500 } },
-      addresses: { ipip: ip(`10.233.${n}.1`), vxlan: ip(`10.234.${n}.1`) },
-      inPlace: new Set(),
-    };
-    const routes = space.run(() => new RouteReconciler({ kernel: openRouteKernel() }));
-    const mtus = new PathMtus({ changed: () => plan() });
-    const ipip = new IpipPart(kernel);
-    const vxlan = new VxlanPart(kernel, 'vxlan.calico', 4);
-    const plan = () => {
-      const encapsulation = new Encapsulation({ ...view, pathMtus: mtus.values() });
-      ipip.setDesired(encapsulation.ipip() ?? 'absent');
-      vxlan.setDesired(encapsulation.vxlan(4) ?? 'absent');
-      mtus.setTunnel(encapsulation.ipip());
-      const path = { nextHop: ip(`192.168.${other}.2`), hops: [{ via: ip(`192.168.${n}.1`), device: 'eth0' }] };
-      const byBgp = encapsulation.bgpRoute(prefix(`10.233.${other}.0/26`), [path])!;
-      const byBlock = encapsulation.vxlanRoutes([[prefix(`10.234.${other}.0/26`), `n${other}`]]);
-      routes.setDesired('all', [byBgp, ...byBlock]);
-      pass(ipip);
-      pass(vxlan);
-    };
-    plan();
-    close.push(
-      ipip,
-      space.run(() => mtus.watch()),
-    );
-    void space.run(() => routes.run(ended.signal));
-  }
 
   const routed = () => net.in('n1', 'ip route show 10.233.2.0/26');
 
@@ -102,6 +65,35 @@ describe.skipIf(!here)('an underlay with a smaller MTU', () => {
     );
     server.kill();
     expect(Number(received)).toBe(3_000_000);
+  });
+
+  test('IPIP: what a router has cut is put together, if a node sent it', async () => {
+    const rules = ['10.233.1.2', '10.233.1.99'].map(
+      (source) => `add rule inet t in ip saddr ${source} udp dport 4001 counter`,
+    );
+    const chain = 'add table inet t\nadd chain inet t in { type filter hook input priority 0; }';
+    net.in('p2', `nft -f - <<'EOF'\n${[chain, ...rules].join('\n')}\nEOF`);
+    const came = (source: string) =>
+      Number(
+        new RegExp(`saddr ${source.replaceAll('.', '\\.')} .*packets (\\d+)`).exec(
+          net.in('p2', 'nft list table inet t'),
+        )![1],
+      );
+    /** As a node with the kernel's form does it: an outer packet that may be cut. */
+    const send = (from: NetworkNamespace, source: string, bytes: number) => {
+      const [SOL_IP, IP_MTU_DISCOVER, DONT] = [0, 10, 0];
+      using socket = from.run(() => openSocket(AF.INET, SOCK.RAW, 4));
+      setOption(socket, SOL_IP, IP_MTU_DISCOVER, DONT);
+      const to = Uint8Array.of(AF.INET, 0, 0, 0, ...addressBytes(ip('192.168.2.2')), ...new Uint8Array(8));
+      sendTo(socket, Uint8Array.from(udp(ip(source), ip('10.233.2.2'), bytes - 28)), to);
+    };
+    const node = net.spaces.get('n1');
+    for (const [i, bytes] of [1480, 1381, 4000].entries()) {
+      send(host, '10.233.1.99', bytes);
+      send(node, '10.233.1.2', bytes);
+      await until(`a packet of ${bytes} bytes`, () => came('10.233.1.2') === i + 1);
+    }
+    expect(came('10.233.1.99')).toBe(0);
   });
 
   test('VXLAN: the router cuts the outer packet, and the other node puts it together', async () => {

@@ -31,8 +31,15 @@ function packet(source: IpAddress, destination: IpAddress, protocol: number, car
   return [...header, ...carried];
 }
 
-export const udp = (source: IpAddress, destination: IpAddress): number[] =>
-  packet(source, destination, UDP, [...u16(4000), ...u16(4001), ...u16(8), 0, 0], 6);
+/** From port 4000 to 4001, carrying so many zeros. */
+export const udp = (source: IpAddress, destination: IpAddress, bytes = 0): number[] =>
+  packet(
+    source,
+    destination,
+    UDP,
+    [...u16(4000), ...u16(4001), ...u16(8 + bytes), 0, 0, ...Array.from({ length: bytes }, () => 0)],
+    6,
+  );
 
 const swap = (bytes: number[], checksumAt: number): number[] => {
   [bytes[checksumAt], bytes[checksumAt + 1]] = [0, 0];

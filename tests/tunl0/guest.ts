@@ -1,4 +1,5 @@
 // Runs inside User Mode Linux: node2 of a pair, with the kernel's own tunl0, kept by the same part as anywhere.
+// Usage: guest.ts present|absent OWN-ADDRESS PEER-ADDRESS...
 import { Caretaker, IpipPart, openSysctls } from '../../src/dataplane/mod.ts';
 import { ip } from '../../src/net/mod.ts';
 import { Rtnetlink } from '../../src/netlink/mod.ts';
@@ -11,12 +12,12 @@ const part = new IpipPart(
 );
 const caretaker = new Caretaker();
 caretaker.add(part);
-const [action = '', ...peers] = process.argv.slice(2);
+const [action = '', local = '', ...peers] = process.argv.slice(2);
 part.setDesired(
   action === 'absent'
     ? 'absent'
     : {
-        ...{ device: 'tunl0', uplink: 'vec0', mtu: 1480, local: ip('192.168.1.3'), address: ip('10.233.2.1') },
+        ...{ device: 'tunl0', uplink: 'vec0', mtu: 1480, local: ip(local), address: ip('10.233.2.1') },
         peers: new Set(peers.map(ip)),
       },
 );

@@ -45,7 +45,7 @@ describe.skipIf(!here)('the two forms of IPIP understand each other', () => {
       `
       step() { while [ ! -e "$UML_DIR/$1" ]; do sleep 0.1; done; }
       ip addr add 192.168.1.3/24 dev vec0 && ip link set vec0 up && sysctl -qw net.ipv4.ip_forward=1 || exit 1
-      ${node} present 192.168.1.2 > "$UML_DIR/made" || exit 1
+      ${node} present 192.168.1.3 192.168.1.2 > "$UML_DIR/made" || exit 1
       ip route add 10.233.1.0/24 via 192.168.1.2 dev tunl0 onlink || exit 1
       ip -d link show tunl0 > "$UML_DIR/link"
       ping -c 3 -i 0.2 -W 2 10.233.1.1 > "$UML_DIR/ping" 2>&1
@@ -53,14 +53,14 @@ describe.skipIf(!here)('the two forms of IPIP understand each other', () => {
       echo up > "$UML_DIR/ready"
       step harm
       tc qdisc del dev vec0 clsact; ip addr flush dev tunl0; ip link set tunl0 mtu 1400 down
-      ${node} present 192.168.1.9 > "$UML_DIR/repaired"
+      ${node} present 192.168.1.3 192.168.1.9 > "$UML_DIR/repaired"
       ip route add 10.233.1.0/24 via 192.168.1.2 dev tunl0 onlink
       tc filter show dev vec0 ingress > "$UML_DIR/guard"
       echo up > "$UML_DIR/guarded"
       step leave
-      ${node} absent > "$UML_DIR/waits"
+      ${node} absent 192.168.1.3 > "$UML_DIR/waits"
       ip route del 10.233.1.0/24
-      ${node} absent > "$UML_DIR/gone"
+      ${node} absent 192.168.1.3 > "$UML_DIR/gone"
       (ip addr show dev tunl0; tc filter show dev vec0 ingress) > "$UML_DIR/left"
       echo done > "$UML_DIR/done"
       step stop

@@ -11,11 +11,12 @@ import { openTun } from '../../sys/mod.ts';
 import type { Fd } from '../../sys/mod.ts';
 import type { PlannedChange } from '../part.ts';
 import type { TunnelKernel } from './device.ts';
-import { hookName, ProgramHooks } from './program-hooks.ts';
 import { ipipDecapsulation, ipipEncapsulation, ipipGuard, PEER_VALUE_BYTES } from './ipip-programs.ts';
+import { unpackReassembled } from './ipip-reassembled.ts';
+import { hookName, ProgramHooks } from './program-hooks.ts';
 
 /** A new form of the programs or of the map needs a new number: then what an older life attached is replaced. */
-const FORM = 3;
+const FORM = 4;
 const PEER_LIMIT = 65_536;
 const KEY_BYTES = 4;
 
@@ -23,6 +24,8 @@ export class BpfIpip implements Disposable {
   private readonly kernel: TunnelKernel;
   private readonly hooks: ProgramHooks;
   private tun: Fd | undefined;
+  private unpacking: Disposable | undefined;
+  private tunnel: IpipTunnel | undefined;
   private peers: BpfMap | undefined;
 
   constructor(kernel: TunnelKernel) {
@@ -32,11 +35,23 @@ export class BpfIpip implements Disposable {
 
   /** Makes the device, or takes it over. What is held of one that was deleted is let go. */
   open(device: string): void {
+    this.close();
+    const tun = this.kernel.inside(() => openTun(device));
+    this.tun = tun;
+    const takes = (source: IpAddress, destination: IpAddress) =>
+      destination === this.tunnel?.local && this.tunnel.peers.has(source);
+    this.unpacking = this.kernel.inside(() => unpackReassembled(tun, takes));
+  }
+
+  private close(): void {
+    this.unpacking?.[Symbol.dispose]();
+    this.unpacking = undefined;
     this.tun?.close();
-    this.tun = this.kernel.inside(() => openTun(device));
+    this.tun = undefined;
   }
 
   changes(tunnel: IpipTunnel, link: Link, uplink: Link): PlannedChange[] {
+    this.tunnel = tunnel;
     const { device } = tunnel;
     const changes: PlannedChange[] = [];
     if (!this.tun) changes.push({ text: `# hold the TUN device ${device}`, apply: () => this.open(device) });
@@ -114,8 +129,7 @@ export class BpfIpip implements Disposable {
 
   /** Lets go of descriptors; the tunnel goes on. */
   [Symbol.dispose](): void {
-    this.tun?.close();
-    this.tun = undefined;
+    this.close();
     this.peers?.[Symbol.dispose]();
     this.peers = undefined;
   }

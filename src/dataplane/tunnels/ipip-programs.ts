@@ -141,12 +141,15 @@ export function ipipGuard(local: IpAddress, peers: number): Uint8Array {
   return verdicts(a);
 }
 
-/** For the ingress of the uplink: what comes from a peer loses its outer header and comes in by the tunnel. */
+/**
+ * For the ingress of the uplink: what comes from a peer loses its outer header and comes in by the tunnel. Fragments go to
+ * the kernel, and what it makes of them to `ipip-reassembled.ts`.
+ */
 export function ipipDecapsulation({ local, tunnel }: IpipEnds, peers: number): Uint8Array {
   const a = new Assembler();
   checkPeer(a, local, peers);
-  // a header with options or a fragment is nothing this form's peers send (RFC 2003, DF is always set)
-  a.jumpIf('ne', 7, 0x45, 'drop').and(8, 0xff3f).jumpIf('ne', 8, 0, 'drop');
+  // options and fragments, which this form sends none of (DF is always set): the kernel makes whole packets of them
+  a.jumpIf('ne', 7, 0x45, 'pass').and(8, 0xff3f).jumpIf('ne', 8, 0, 'pass');
   a.mov(1, 6)
     .movImmediate(2, -IP.size)
     .movImmediate(3, ADJ_ROOM_MAC)
