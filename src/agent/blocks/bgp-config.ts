@@ -62,7 +62,6 @@ export function speakerPlan(inputs: BgpConfigInputs): SpeakerPlan {
     neighbors.push(neighborOf(session, node, policies, password));
   }
   const routerId = node.routerId ?? inputs.routerId;
-  const mesh = node.sessions.find(({ peer, restartTime }) => peer === undefined && restartTime !== undefined);
   const families = new Set<Family>([4, ...node.sessions.map(({ family }) => family)]);
   const anywhere = [...families].map((family) => (family === 4 ? '0.0.0.0' : '::') as IpAddress);
   const addresses = node.listenAddresses.length > 0 ? node.listenAddresses : anywhere;
@@ -75,7 +74,7 @@ export function speakerPlan(inputs: BgpConfigInputs): SpeakerPlan {
       listen: addresses.map((address) => ({ address, port: node.listenPort })),
       ebgpRequiresPolicy: false,
       gracefulRestart: {
-        ...{ mode: 'on', restartTime: mesh?.restartTime ?? RESTART_TIME, deferral: DEFERRAL, notifications: true },
+        ...{ mode: 'on', restartTime: RESTART_TIME, deferral: DEFERRAL, notifications: true },
       },
       decision: {
         ...{ alwaysCompareMed: false, missingMedWorst: false, preferOlder: true },
@@ -122,6 +121,7 @@ function neighborOf(
     families: { [session.family]: settings },
     ...{ allowAsIn: session.allowedLocalAs, reflectorClient: session.reflectorClient, weight: 0 },
     ...{ stripCommunities: [], gracefulRestart: 'on', extendedMessages: true, extendedNextHop: false },
+    ...(session.restartTime !== undefined && { restartTime: session.restartTime }),
     ...{ honorGracefulShutdown: true, drain: false },
   };
 }

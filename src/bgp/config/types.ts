@@ -71,6 +71,8 @@ export interface PeerSettings {
   readonly weight: number;
   readonly stripCommunities: readonly ('standard' | 'extended' | 'large')[];
   readonly gracefulRestart: GracefulRestartMode;
+  /** How long this neighbour keeps our routes while we are away, seconds; the speaker's when absent. */
+  readonly restartTime?: number;
   readonly extendedMessages: boolean;
   /** RFC 8950: IPv4 routes with IPv6 next hops. */
   readonly extendedNextHop: boolean;

@@ -35,7 +35,8 @@ export function buildOpen(config: BgpConfig, settings: PeerSettings, restart: Re
     capabilities.push({ type: 'extended-next-hop', entries: [{ family: IPV4_UNICAST, nextHopAfi: Afi.IPv6 }] });
   }
   if (settings.extendedMessages) capabilities.push({ type: 'extended-message' });
-  const { mode, restartTime, notifications } = { ...config.gracefulRestart, mode: settings.gracefulRestart };
+  const { notifications } = config.gracefulRestart;
+  const { gracefulRestart: mode, restartTime = config.gracefulRestart.restartTime } = settings;
   if (mode !== 'off') {
     capabilities.push({
       type: 'graceful-restart',
