@@ -180,6 +180,33 @@ policies: { small: [{ match: { prefixes: [0.0.0.0/0 ge 25] }, then: accept }] }
     expect(/(\d+)% packet loss/.exec(out)?.[1]).toBe('0');
   }, 40_000);
 
+  test('both killed and started together: neither drops what the other has yet to tell', async () => {
+    for (const name of ['a', 'b']) await until(`routes in ${name}`, () => kernel(name) !== '');
+    const monitors = ['a', 'b'].map((name) => {
+      const child = spawn('ip', ['-n', spaces.name(name), 'monitor', 'route'], { stdio: ['ignore', 'pipe', 'ignore'] });
+      const seen = { child, text: '' };
+      child.stdout.on('data', (chunk: Buffer) => (seen.text += String(chunk)));
+      return seen;
+    });
+    const gone = [ended('a'), ended('b')];
+    for (const name of ['a', 'b']) daemons.get(name)!.kill('SIGKILL');
+    await Promise.all(gone);
+    // what nobody tells again goes in the end
+    for (const name of ['a', 'b']) {
+      spaces.run(name, 'ip', 'route', 'add', '10.66.0.0/16', 'dev', 'v', 'proto', 'bgp', 'metric', '20');
+      start(name);
+    }
+    await established('a');
+    await until('the rest is swept', () => !kernel('a').includes('10.66.') && !kernel('b').includes('10.66.'), 20_000);
+    expect(kernel('a')).toContain('10.242.0.0/24');
+    expect(kernel('b')).toContain('10.241.0.0/24');
+    for (const { child, text } of monitors) {
+      child.kill();
+      expect(text).toContain('Deleted 10.66.0.0/16');
+      expect(text.split('\n').filter((line) => line.startsWith('Deleted 10.24'))).toEqual([]);
+    }
+  }, 60_000);
+
   test('a planned restart is the same without the violence', async () => {
     const gone = ended('a');
     godwit('a', 'restart');

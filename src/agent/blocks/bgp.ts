@@ -2,7 +2,7 @@
  * BGP on this node: from the cluster's resources to the sessions of the embedded speaker, from its best paths to routes.
  * What is stale goes only when every neighbour has told everything, or was waited for long enough.
  */
-import { TcpNetwork } from '../../bgp/speaker/mod.ts';
+import { SweepGate, TcpNetwork } from '../../bgp/speaker/mod.ts';
 import type { Network, SpeakerEvent } from '../../bgp/speaker/mod.ts';
 import type { ViewRoute } from '../../bgp/fib/mod.ts';
 import { effectiveBgp } from '../../calc/mod.ts';
@@ -31,10 +31,6 @@ import { topologyView } from './topology.ts';
 const PEERS = 'peers';
 /** Felix's normal priority, which Calico nodes find in LOCAL_PREF. */
 const PRIORITY = 1024;
-/** How long neighbours that are not there, or have not told everything, keep what is stale, beyond the speaker's own wait. */
-const SWEEP_PATIENCE_MS = 30_000;
-/** How often it is looked whether all that neighbours told is decided, milliseconds. */
-const DECIDE_MS = 5;
 /** After this, pods are attached although some neighbours are not there. */
 const POD_PATIENCE_MS = 5_000;
 
@@ -54,6 +50,7 @@ export class NodeBgpRunner {
   /** Addresses of this node that may be of others' blocks: its tunnels' ends. */
   private readonly ends: () => readonly IpAddress[];
   private readonly nextHops: NextHops;
+  private readonly gate: SweepGate;
   private readonly departed: Departed;
   private readonly secret: ReturnType<typeof secretsIn>;
   /** What sessions are made from was changed. */
@@ -62,8 +59,6 @@ export class NodeBgpRunner {
   private live = false;
   /** Own blocks, as the sessions' policies know them. */
   private guarded: readonly Prefix[] = [];
-  private looking: Disposable | undefined;
-  private patience: Disposable | undefined;
 
   /** Throws KernelError. */
   constructor(context: NetworkContext, knowledge: Knowledge, ends: () => readonly IpAddress[]) {
@@ -77,8 +72,15 @@ export class NodeBgpRunner {
     this.nextHops = new NextHops(kernel.routes, config.routeProtocol, {
       ...{ clock, changed, extra: () => reachableBy(this.plan) },
     });
+    this.gate = new SweepGate({
+      clock,
+      speaker: () => this.speaker.speaker,
+      // whom a copy of the datastore does not know may still come
+      ready: () => this.live && this.fib.said,
+      open: (told) => this.sweep(told),
+    });
     this.fib = new BgpFib(routes, {
-      ...{ clock, isAway: (neighbor) => this.isAway(neighbor), onComplete: () => this.lookRouted() },
+      ...{ clock, isAway: (neighbor) => this.isAway(neighbor), onComplete: () => this.gate.look() },
     });
     routes.expect(PEERS);
     this.speaker = new SpeakerKeeper({
@@ -102,6 +104,7 @@ export class NodeBgpRunner {
     signal: AbortSignal,
   ): Promise<void> {
     using _nextHops = this.nextHops.follow();
+    using _gate = this.gate;
     await Promise.all([this.speaker.run(signal), this.reflectors.run(store, follow, signal)]);
   }
 
@@ -156,7 +159,7 @@ export class NodeBgpRunner {
     this.reflectors.notify();
     if (this.live || !this.knowledge.live || !this.reflectors.live) return;
     this.live = true;
-    this.lookRoutedSoon();
+    this.gate.lookSoon();
   }
 
   private resources(): BgpResources {
@@ -198,35 +201,11 @@ export class NodeBgpRunner {
   private onSpeaker(event: SpeakerEvent): void {
     if (event.type === 'state' || event.type === 'end-of-rib') this.context.statusChanged();
     this.reflectors.notify();
-    if (event.type === 'end-of-rib' || event.type === 'removed') this.lookRoutedSoon();
+    this.gate.heard(event);
   }
 
-  /** When what came before the End-of-RIB has arrived in the writer of routes as well: it must not be swept. */
-  private lookRoutedSoon(): void {
-    this.looking ??= this.context.clock.after(DECIDE_MS, () => {
-      this.looking = undefined;
-      if (this.speaker.speaker?.settled === false) this.lookRoutedSoon();
-      else this.lookRouted();
-    });
-  }
-
-  /**
-   * What no neighbour told again may go when all of them have told everything. Those that restart together with this node
-   * say so only after they have waited for each other, and those that are not there are not waited for without end. Whom a
-   * copy does not know may still come.
-   */
-  private lookRouted(late = false): void {
-    const { speaker } = this.speaker;
-    if (!speaker || !this.live || !this.fib.said) return;
-    const told = [...speaker.peers.values()].every(({ config, session }) => {
-      return !config.enabled || (session?.active === true && session.families.every((f) => session.finished.has(f)));
-    });
-    if (!told && !late) {
-      this.patience ??= this.context.clock.after(SWEEP_PATIENCE_MS, () => this.lookRouted(true));
-      return;
-    }
-    this.patience?.[Symbol.dispose]();
-    this.patience = undefined;
+  /** What no neighbour told again goes. */
+  private sweep(told: boolean): void {
     this.fib.sweep();
     if (this.routedOnce) return;
     this.routedOnce = true;

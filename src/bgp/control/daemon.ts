@@ -3,13 +3,13 @@
  * is left by a life that ended without goodbye: then this one starts as a graceful restart (RFC 4724 §4.1).
  */
 import { existsSync, rmSync } from 'node:fs';
-import { GodwitError, messageOf, sleep } from '../../base/mod.ts';
+import { GodwitError, messageOf, sleep, systemClock } from '../../base/mod.ts';
 import type { Logger } from '../../base/mod.ts';
 import { diffConfig } from '../config/mod.ts';
 import { loadConfig } from '../config/yaml/mod.ts';
 import type { BgpConfig } from '../config/mod.ts';
 import type { NextHopResolver } from '../rib/mod.ts';
-import { createSpeaker } from '../speaker/mod.ts';
+import { createSpeaker, SweepGate } from '../speaker/mod.ts';
 import type { FibSink } from '../speaker/mod.ts';
 import { ControlClient } from './client.ts';
 import { serveMetrics } from './metrics.ts';
@@ -46,13 +46,28 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const restarting = await leftOver(config.control);
   const fib = config.fib.type === 'kernel' ? await options.kernelFib?.(config, log) : undefined;
   if (config.fib.type === 'kernel' && !fib) throw new GodwitError('fib', 'this program has no kernel FIB');
+  let said = false;
+  using gate = new SweepGate({
+    clock: systemClock,
+    speaker: () => speaker,
+    ready: () => said,
+    open: () => {
+      said = false; // once is enough
+      fib?.sink.inSync();
+    },
+  });
+  const inSync = () => {
+    said = true;
+    gate.look();
+  };
   const speaker = createSpeaker({
     config,
     log,
     restarting,
     warmUp: true,
-    ...(fib && { fib: fib.sink, resolver: fib.resolver }),
+    ...(fib && { fib: { apply: (changes) => fib.sink.apply(changes), inSync }, resolver: fib.resolver }),
   });
+  using _events = speaker.on((event) => gate.heard(event));
 
   const reload = (dryRun: boolean, path = file): ReloadReport => {
     const next = loadConfig(path);

@@ -74,8 +74,7 @@ export class Deferral {
 }
 
 function isAwaited(peer: Peer): 'no' | 'a moment' | 'until End-of-RIB' {
-  if (!peer.config.enabled || peer.shutdown !== undefined || peer.overLimit) return 'no';
-  if (peer.config.gracefulRestart === 'off') return 'no';
+  if (peer.keptDown || peer.config.gracefulRestart === 'off') return 'no';
   const { session } = peer;
   if (!session?.active) return 'until End-of-RIB';
   if (session.families.every((family) => session.finished.has(family))) return 'no';

@@ -14,3 +14,4 @@ export type { Peer } from './peer.ts';
 export { PolicyBook } from './policies.ts';
 export { createSpeaker, Speaker } from './speaker.ts';
 export type { SpeakerOptions } from './speaker.ts';
+export { SweepGate } from './sweep-gate.ts';

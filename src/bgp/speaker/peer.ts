@@ -119,6 +119,11 @@ export class Peer {
     return neighborState(this.machine);
   }
 
+  /** Whether configuration, an operator or a prefix limit wants no session with it now. */
+  get keptDown(): boolean {
+    return !this.config.enabled || this.shutdown !== undefined || this.overLimit;
+  }
+
   /** Whether nothing is left of the neighbour but its configuration: no connection, no routes, nothing that keeps it down. */
   get idle(): boolean {
     const routes = this.session?.active === true || this.session?.stale.waiting === true;
