@@ -1,5 +1,5 @@
 /** What `godwit lab check` shows people. */
-import type { CheckReport, DrillReport, LabSummary, NodeReport, PairReport } from '../lab/mod.ts';
+import type { CheckReport, DrillReport, LabStatus, LabSummary, NodeReport, PairReport } from '../lab/mod.ts';
 import { printable } from '../base/mod.ts';
 import { ROUTE_PROTOCOL } from '../dataplane/mod.ts';
 import { painter, table, terminalWidth } from './output.ts';
@@ -52,11 +52,12 @@ export function viewReport(report: CheckReport): string {
   return [...parts, [summary, ...problems].join('\n')].filter((part) => part !== '').join('\n\n');
 }
 
+const mib = (kib: number) => `${(kib / 1024).toFixed(0)} MiB`;
+
 /** How much memory the agents take, where there are many. */
 function viewMemory({ programs }: CheckReport): string {
   const agents = programs.flatMap(({ kind, memory }) => (kind === 'agent' && memory ? [memory] : []));
   if (agents.length < 10) return '';
-  const mib = (kib: number) => `${(kib / 1024).toFixed(0)} MiB`;
   const mean = (key: keyof (typeof agents)[number]) => agents.reduce((sum, use) => sum + use[key], 0) / agents.length;
   const most = mib(Math.max(...agents.map(({ resident }) => resident)));
   return `memory of the ${agents.length} agents: ${mib(mean('resident'))} resident each, ${most} at most; ${mib(mean('own'))} of it their own`;
@@ -107,16 +108,37 @@ function cellOf({ family, icmp, tcp, ok }: PairReport, tellFamily: boolean): Cel
 
 export function viewLabs(labs: readonly LabSummary[]): string {
   if (labs.length === 0) return 'no lab is up';
-  const rows = labs.map(({ name, scenario, state, hosts, pods, created, owner, problem }): Row => [
+  const rows = labs.map(({ name, scenario, state, hosts, pods, running, programs, created, owner, problem }): Row => [
     name,
     { text: state, style: state === 'up' ? 'green' : state === 'broken' ? 'red' : 'yellow' },
     scenario,
     String(hosts),
     String(pods),
+    { text: `${running} of ${programs}`, style: running === programs ? 'green' : 'yellow' },
     created === undefined ? '' : ageOf(created),
     problem ?? (owner === undefined ? '' : `held by process ${owner}`),
   ]);
-  return table(['LAB', 'STATE', 'SCENARIO', 'HOSTS', 'PODS', 'AGE', 'NOTE'], rows);
+  return table(['LAB', 'STATE', 'SCENARIO', 'HOSTS', 'PODS', 'RUNNING', 'AGE', 'NOTE'], rows);
+}
+
+export function viewStatus(status: LabStatus): string {
+  const { programs, absent } = status;
+  const rows = programs.map(({ who, kind, machine, state, pids, memory, cpuSeconds }): Row => [
+    who,
+    kind,
+    machine ?? '',
+    { text: state, style: state === 'running' ? 'green' : state === 'gone' ? 'red' : 'yellow' },
+    pids.join(', '),
+    memory ? mib(memory.resident) : '',
+    memory ? mib(memory.own) : '',
+    pids.length > 0 ? `${cpuSeconds.toFixed(2)} s` : '',
+  ]);
+  const heads = ['PROGRAM', 'KIND', 'ON', 'STATE', 'PID', 'RESIDENT', 'ITS OWN', 'CPU'];
+  return [
+    viewLabs([{ ...status, programs: programs.length }]),
+    ...(rows.length > 0 ? [table(heads, rows)] : ['no program runs in it']),
+    ...(absent.length > 0 ? [`not there: ${absent.join(', ')} (lab add)`] : []),
+  ].join('\n\n');
 }
 
 function ageOf(created: string): string {

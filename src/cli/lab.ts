@@ -20,13 +20,14 @@ import {
   readScenario,
   runDrill,
   runIn,
+  statusOf,
   summarizeLabs,
   takeDown,
 } from '../lab/mod.ts';
 import type { LoadedScenario } from '../lab/mod.ts';
 import { inside, progress, stopSignals } from './lab-command.ts';
 import { registerLive } from './lab-live.ts';
-import { viewDrill, viewLabs, viewReport } from './lab-view.ts';
+import { viewDrill, viewLabs, viewReport, viewStatus } from './lab-view.ts';
 import { integerBetween, outputFormat, painter, print, say, show, table, tellError, withOutput } from './output.ts';
 import type { OutputOptions } from './output.ts';
 
@@ -108,7 +109,11 @@ Examples:
 
   registerLive(lab);
 
-  withOutput(lab.command('list')).description('show the labs that are there').action(inside(list));
+  withOutput(lab.command('list').alias('ls')).description('show the labs that are there').action(inside(list));
+
+  withOutput(lab.command('status').alias('inspect').argument('[lab]', 'name of the lab; not needed when one is up'))
+    .description('show its programs: what runs, with which process, memory and processor time')
+    .action(inside(status));
 
   withOutput(lab.command('scenarios').argument('[name]', 'print the file of this one, to start your own from'))
     .description('show the scenarios that come with the program')
@@ -293,6 +298,12 @@ function onlyLab(): string {
 async function list(options: OutputOptions): Promise<number> {
   const labs = summarizeLabs();
   await show(options, labs, () => viewLabs(labs));
+  return 0;
+}
+
+async function status(name: string | undefined, options: OutputOptions): Promise<number> {
+  const report = statusOf(findLab(name));
+  await show(options, report, () => viewStatus(report));
   return 0;
 }
 

@@ -87,7 +87,8 @@ async function checkLab(lab: Lab, probes: boolean): Promise<CheckReport> {
     const memory = memoryOf(manifest, program);
     return { ...program, state: stateOf(manifest, program), ...(memory !== undefined && { memory }) };
   });
-  for (const { who, kind, state } of programs) if (state === 'gone') problems.push(goneSentence(who, kind));
+  for (const { who, kind, state } of programs)
+    if (state === 'gone' || state === 'stopped') problems.push(badProgram(who, kind, state));
   const facts = await readOwned(lab, problems);
   const observed = new Map<string, ObservedNode>();
   for (const { name } of [...topology.machines, ...topology.pods]) {
@@ -119,8 +120,9 @@ async function checkLab(lab: Lab, probes: boolean): Promise<CheckReport> {
   };
 }
 
-function goneSentence(who: string, kind: Program['kind']): string {
+function badProgram(who: string, kind: Program['kind'], state: 'gone' | 'stopped'): string {
   const what = kind === 'agent' ? 'its agent' : who === 'datastore' ? 'the datastore' : `its ${kind}`;
+  if (state === 'stopped') return `${who}: ${what} is stopped (SIGSTOP, or a debugger): it lives, and does nothing`;
   return `${who}: ${what} is gone: no process of it runs (its log: lab logs ${who}; again: lab start ${who})`;
 }
 

@@ -4,7 +4,7 @@
  * after a kill -9 at any point of coming up or going down, and without the manifest.
  */
 import { existsSync, lstatSync, rmSync } from 'node:fs';
-import { GodwitError, sleep } from '../base/mod.ts';
+import { GodwitError, messageOf, sleep } from '../base/mod.ts';
 import { isAlive, NetworkNamespace, removeNetworkNamespace, signalProcess } from '../sys/mod.ts';
 import type { Fd, ProcessId } from '../sys/mod.ts';
 import { Rtnetlink } from '../netlink/mod.ts';
@@ -41,7 +41,12 @@ export async function takeDown(layout: LabLayout, options: DownOptions = {}): Pr
   using _lock = await lockOrThrow(layout);
   // the one who had the lock may have done it all
   if (!existsSync(layout.directory)) return;
-  if (manifest) writeManifest(layout, { ...manifest, state: 'stopping' });
+  try {
+    if (manifest) writeManifest(layout, { ...manifest, state: 'stopping' });
+  } catch (error) {
+    // a full disk, say: taking down makes room
+    tell(messageOf(error));
+  }
   await removeParts(layout, manifest, options);
 }
 

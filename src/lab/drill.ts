@@ -42,6 +42,11 @@ const actions: Readonly<
 /** Runs all steps, also after one that failed. */
 export async function runDrill(layout: LabLayout, options: LiveOptions): Promise<DrillReport> {
   const lab = findLab(layout.name);
+  if (lab.scenario.drill.length === 0) {
+    const hint =
+      'lab kill, start, restart, add and remove do one thing at a time; lab traffic counts packets meanwhile';
+    throw new GodwitError('usage', `the scenario of ${layout.name} has no drill`, { hint });
+  }
   using traffic = new Traffic(lab.scenario.traffic.flatMap((stream) => endsOf(lab, stream)));
   const steps: StepReport[] = [];
   for (const step of lab.scenario.drill) {

@@ -4,6 +4,7 @@ import { LabLayout } from './layout.ts';
 import { listLabs, ownerOf, readManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import { readScenario } from './read.ts';
+import { programsOf, stateOf } from './roster.ts';
 import { without } from './topology.ts';
 import type { Topology } from './topology.ts';
 
@@ -34,7 +35,7 @@ function onlyLab(): string {
     throw new GodwitError('absent', 'no lab is up', { hint: 'bring one up: godwit lab up host-gw --detach' });
   }
   throw new GodwitError('usage', `several labs are up: ${labs.join(', ')}`, {
-    hint: 'say which one by its name; `lab routes`, `exec` and `logs` take it as --lab NAME',
+    hint: 'say which one: `lab check`, `status`, `drill` and `down` take its name, the other commands --lab NAME',
   });
 }
 
@@ -56,29 +57,45 @@ export interface LabSummary {
   readonly owner?: number;
   readonly hosts: number;
   readonly pods: number;
+  /** Programs that run, of how many there should be. */
+  readonly running: number;
+  readonly programs: number;
   /** RFC 3339. */
   readonly created?: string;
   readonly problem?: string;
 }
 
-export function summarizeLabs(): LabSummary[] {
-  return listLabs().map((name) => {
-    const read = readManifest(new LabLayout(name));
-    if (!read.ok) return { name, scenario: '', state: 'broken', hosts: 0, pods: 0, problem: read.error.message };
-    const { source, scenario, state, created } = read.value;
-    const owner = ownerOf(read.value);
-    const topology = readScenario(source, scenario);
-    const present = topology.ok ? without(topology.value, new Set(read.value.absent)) : undefined;
-    const killed = read.value.owner !== undefined && !owner;
+export const summarizeLabs = (): LabSummary[] => listLabs().map(summarizeLab);
+
+export function summarizeLab(name: string): LabSummary {
+  const read = readManifest(new LabLayout(name));
+  if (!read.ok)
     return {
       name,
-      scenario: source,
-      state: killed || !topology.ok ? 'broken' : state,
-      ...(owner && { owner: owner.pid }),
-      hosts: present?.machines.filter(({ role }) => role === 'host').length ?? 0,
-      pods: present?.pods.length ?? 0,
-      created: new Date(created).toISOString(),
-      ...(killed && { problem: 'the process that held it up is gone' }),
+      scenario: '',
+      state: 'broken',
+      hosts: 0,
+      pods: 0,
+      running: 0,
+      programs: 0,
+      problem: read.error.message,
     };
-  });
+  const { source, scenario, state, created } = read.value;
+  const owner = ownerOf(read.value);
+  const topology = readScenario(source, scenario);
+  const present = topology.ok ? without(topology.value, new Set(read.value.absent)) : undefined;
+  const killed = read.value.owner !== undefined && !owner;
+  const states = present ? programsOf(present).map((program) => stateOf(read.value, program)) : [];
+  return {
+    name,
+    scenario: source,
+    state: killed || !topology.ok ? 'broken' : state,
+    ...(owner && { owner: owner.pid }),
+    hosts: present?.machines.filter(({ role }) => role === 'host').length ?? 0,
+    pods: present?.pods.length ?? 0,
+    running: states.filter((state) => state === 'running').length,
+    programs: states.length,
+    created: new Date(created).toISOString(),
+    ...(killed && { problem: 'the process that held it up is gone' }),
+  };
 }

@@ -2,8 +2,8 @@
  * What can be done to a lab that is up: a program killed and started again, a host taken away or brought. One command at a
  * time; each leaves the manifest saying what is there now.
  */
-import { rmSync } from 'node:fs';
-import { GodwitError, printable, sleep } from '../base/mod.ts';
+import { existsSync, rmSync } from 'node:fs';
+import { GodwitError, messageOf, printable, sleep } from '../base/mod.ts';
 import { openDatastore } from '../datastore/mod.ts';
 import { DEFAULT_NETWORK_PREFIX, parseLease, subnetsPrefix } from '../ipam/mod.ts';
 import { isAlive, NetworkNamespace, removeNetworkNamespace } from '../sys/mod.ts';
@@ -15,6 +15,7 @@ import type { Lab } from './lab.ts';
 import type { LabLayout } from './layout.ts';
 import { ipv4Of } from './machine.ts';
 import { lockLab, writeManifest } from './manifest.ts';
+import { unplug } from './network.ts';
 import { observe } from './observe.ts';
 import { datastoreUrl, reserve } from './programs.ts';
 import { processesOf, programOf, programsOf, stateOf } from './roster.ts';
@@ -32,6 +33,7 @@ export interface LiveOptions {
 const LOCK_WAIT_MS = 5_000;
 const GRACE_MS = 5_000;
 const WITHDRAW_MS = 3_000;
+const DETACH_MS = 10_000;
 
 /** SIGKILL: it has no time to say goodbye to anybody. */
 export const killProgram = (layout: LabLayout, who: string, options: LiveOptions): Promise<void> =>
@@ -62,7 +64,10 @@ export const addHost = (layout: LabLayout, name: string, options: LiveOptions): 
   changing(layout, options, async ({ scenario, manifest }) => {
     const machine = scenario.machines.find((candidate) => candidate.name === name);
     if (!machine || !manifest.absent.includes(name)) {
-      const hint = `there could be ${manifest.absent.join(', ') || 'none'}`;
+      const hint =
+        manifest.absent.length > 0
+          ? `these do: ${manifest.absent.join(', ')}`
+          : 'all of its hosts are there; lab remove takes one away';
       throw new GodwitError('absent', `no host ${printable(name, 60)} of the scenario waits to be added`, { hint });
     }
     manifest.absent = manifest.absent.filter((other) => other !== name);
@@ -71,13 +76,19 @@ export const addHost = (layout: LabLayout, name: string, options: LiveOptions): 
     writeManifest(layout, manifest);
     const lab = findLab(layout.name);
     const site: Site = { ...lab, ...options, manifest };
-    placeMachine(site, machine);
-    await reserve(layout, lab.topology, [machine]);
-    await launch(
-      site,
-      programsOf(lab.topology).filter((program) => program.machine === name),
-    );
-    await attachPods(site, [machine]);
+    try {
+      placeMachine(site, machine);
+      await reserve(layout, lab.topology, [machine]);
+      await launch(
+        site,
+        programsOf(lab.topology).filter((program) => program.machine === name),
+      );
+      await attachPods(site, [machine]);
+    } catch (error) {
+      options.tell(`${name}: ${options.signal.aborted ? 'interrupted' : 'failed'}, taking it away again`);
+      await clearHost({ ...lab, manifest }, machine, options.tell);
+      throw options.signal.aborted ? new GodwitError('interrupted', 'interrupted') : error;
+    }
   });
 
 /**
@@ -86,26 +97,48 @@ export const addHost = (layout: LabLayout, name: string, options: LiveOptions): 
  */
 export const removeHost = (layout: LabLayout, name: string, options: LiveOptions): Promise<void> =>
   changing(layout, options, async (lab) => {
-    const { topology, manifest } = lab;
-    const machine = topology.machines.find((candidate) => candidate.name === name && candidate.role === 'host');
-    if (!machine) throw new GodwitError('absent', `there is no host ${printable(name, 60)}`);
-    const pods = topology.pods.filter(({ host }) => host === name);
-    for (const pod of pods) await detachPod(layout, pod, options.signal);
+    const { topology } = lab;
+    const hosts = topology.machines.filter(({ role }) => role === 'host');
+    const machine = hosts.find((candidate) => candidate.name === name);
+    if (!machine) {
+      const hint = `there is ${hosts.map((host) => host.name).join(', ') || 'none'}`;
+      throw new GodwitError('absent', `there is no host ${printable(name, 60)}`, { hint });
+    }
+    await clearHost(lab, machine, options.tell);
+    const pods = topology.pods.filter(({ host }) => host === name).map((pod) => pod.name);
+    options.tell(`${name}: gone, with ${pods.join(', ') || 'no pod'}`);
+  });
+
+/**
+ * Also one that is there in part, because adding it was interrupted, or whose agent is dead: what cannot be done is told, and
+ * the rest is done. It is not interrupted itself: nobody is served by half of it.
+ */
+async function clearHost(lab: Lab, machine: Machine, tell: (line: string) => void): Promise<void> {
+  const { layout, topology, manifest } = lab;
+  const { name } = machine;
+  const pods = topology.pods.filter(({ host }) => host === name);
+  for (const pod of pods) {
+    if (manifest.pods[pod.name] === undefined) continue;
+    await detachPod(layout, pod, AbortSignal.timeout(DETACH_MS)).catch((error: unknown) => tell(messageOf(error)));
+  }
+  const path = layout.namespace(name);
+  if (existsSync(path)) {
     if (machine.agent && topology.mode === 'calico') await withdrawBlocks(lab, machine);
-    using namespace = NetworkNamespace.open(layout.namespace(name));
+    using namespace = NetworkNamespace.open(path);
     const stuck = await endProcesses(() => processesIn(new Set([namespace.identity])), { graceMs: GRACE_MS });
     if (stuck.length > 0) throw new GodwitError('stuck', `${name} does not end: ${stuck.join('; ')}`);
-    if (machine.agent) await forget(lab, machine);
-    const gone = [name, ...pods.map((pod) => pod.name)].map((node) => layout.namespace(node));
-    for (const path of gone) removeNetworkNamespace(path);
-    rmSync(layout.hostDirectory(name), { recursive: true, force: true });
-    for (const program of programsOf(topology).filter((p) => p.machine === name)) forgetProcesses(lab, program);
-    for (const pod of pods) delete manifest.pods[pod.name];
-    manifest.namespaces = manifest.namespaces.filter((path) => !gone.includes(path));
-    manifest.absent.push(name);
-    writeManifest(layout, manifest);
-    options.tell(`${name}: gone, with ${pods.map((pod) => pod.name).join(', ') || 'no pod'}`);
-  });
+    unplug(layout, machine);
+  }
+  if (machine.agent) await forget(lab, machine);
+  const gone = [name, ...pods.map((pod) => pod.name)].map((node) => layout.namespace(node));
+  for (const namespace of gone) removeNetworkNamespace(namespace);
+  rmSync(layout.hostDirectory(name), { recursive: true, force: true });
+  for (const program of programsOf(topology).filter((p) => p.machine === name)) forgetProcesses(lab, program);
+  for (const pod of pods) delete manifest.pods[pod.name];
+  manifest.namespaces = manifest.namespaces.filter((namespace) => !gone.includes(namespace));
+  manifest.absent.push(name);
+  writeManifest(layout, manifest);
+}
 
 async function changing(
   layout: LabLayout,

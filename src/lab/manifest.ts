@@ -43,8 +43,13 @@ export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_i
 
 export function writeManifest(layout: LabLayout, manifest: Manifest): void {
   const temporary = `${layout.manifest}.${process.pid}`;
-  writeFileSync(temporary, `${JSON.stringify(manifest, undefined, 2)}\n`, { mode: 0o600 });
-  renameSync(temporary, layout.manifest);
+  try {
+    writeFileSync(temporary, `${JSON.stringify(manifest, undefined, 2)}\n`, { mode: 0o600 });
+    renameSync(temporary, layout.manifest);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw new GodwitError('disk', `cannot write ${layout.manifest}: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /** `absent`: no such lab. `unreadable`: there is something of a lab, but not what it consists of. */
@@ -116,13 +121,13 @@ export function ownerOf(manifest: Manifest): Manifest['owner'] {
  * complete before anything else is made.
  */
 export function claimLab(layout: LabLayout, manifest: Manifest): boolean {
-  mkdirSync(LABS, { recursive: true, mode: 0o755 });
-  sweepClaims();
   const staging = `${LABS}/.${layout.name}.${process.pid}`;
-  // others may pass through: FRR is not root in its own directory
-  mkdirSync(staging, { recursive: true, mode: 0o711 });
-  writeFileSync(`${staging}/manifest.json`, `${JSON.stringify(manifest, undefined, 2)}\n`, { mode: 0o600 });
   try {
+    mkdirSync(LABS, { recursive: true, mode: 0o755 });
+    sweepClaims();
+    // others may pass through: FRR is not root in its own directory
+    mkdirSync(staging, { recursive: true, mode: 0o711 });
+    writeFileSync(`${staging}/manifest.json`, `${JSON.stringify(manifest, undefined, 2)}\n`, { mode: 0o600 });
     // a rename onto a directory that has something in it fails: of two at once, one wins
     renameSync(staging, layout.directory);
     return true;
@@ -130,7 +135,7 @@ export function claimLab(layout: LabLayout, manifest: Manifest): boolean {
     rmSync(staging, { recursive: true, force: true });
     if (error instanceof Error && 'code' in error && (error.code === 'ENOTEMPTY' || error.code === 'EEXIST'))
       return false;
-    throw error;
+    throw new GodwitError('disk', `cannot keep a lab below ${LABS}: ${messageOf(error)}`, { cause: error });
   }
 }
 

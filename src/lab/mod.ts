@@ -21,4 +21,6 @@ export { readScenario } from './read.ts';
 export { Traffic } from './traffic.ts';
 export type { TrafficCount } from './traffic.ts';
 export { bringUp } from './up.ts';
+export { statusOf } from './status.ts';
+export type { LabStatus } from './status.ts';
 export { HOLD_COMMAND, holdSandbox, isRealRoot, needsSandbox, runInSandbox } from './sandbox.ts';

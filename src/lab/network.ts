@@ -5,7 +5,17 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { GodwitError } from '../base/mod.ts';
 import { familyOf } from '../net/mod.ts';
-import { addAddress, addLink, addRoute, IFA_F, kernelRoute, Rtnetlink, RTPROT, setLink } from '../netlink/mod.ts';
+import {
+  addAddress,
+  addLink,
+  addRoute,
+  deleteLink,
+  IFA_F,
+  kernelRoute,
+  Rtnetlink,
+  RTPROT,
+  setLink,
+} from '../netlink/mod.ts';
 import { createNetworkNamespace, NetworkNamespace, writeSysctl } from '../sys/mod.ts';
 import type { LabLayout } from './layout.ts';
 import { usesDatastore } from './topology.ts';
@@ -96,6 +106,19 @@ export function makeMachine(layout: LabLayout, machine: Machine): void {
   if (machine.role !== 'router') return;
   const both = machine.interfaces.flatMap(({ addresses }) => addresses.map(({ address }) => familyOf(address)));
   for (const family of new Set(both)) namespace.run(() => writeSysctl(FORWARDING[family], 1));
+}
+
+/**
+ * Takes its wires away on the side of the switches. With its namespace they would go as well, but some time later, and a
+ * machine of the same name could not be plugged in until then.
+ */
+export function unplug(layout: LabLayout, machine: Machine): void {
+  for (const { segment } of machine.interfaces) {
+    using lan = NetworkNamespace.open(layout.namespace(segment.name));
+    using netlink = Rtnetlink.in(lan);
+    const link = netlink.link(machine.name);
+    if (link) netlink.change((batch) => deleteLink(batch, link.index, link.name));
+  }
 }
 
 function addStaticRoute(netlink: Rtnetlink, { to, via }: StaticRoute): void {

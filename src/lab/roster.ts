@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { GodwitError, printable } from '../base/mod.ts';
-import { isAlive } from '../sys/mod.ts';
+import { isAlive, isStopped } from '../sys/mod.ts';
 import type { ProcessId } from '../sys/mod.ts';
 import type { LabLayout } from './layout.ts';
 import type { Manifest } from './manifest.ts';
@@ -87,13 +87,14 @@ export async function waitForProgram(
 export const processesOf = (manifest: Manifest, { who }: Program): ProcessId[] =>
   Object.entries(manifest.processes).flatMap(([name, id]) => (name === who || name.startsWith(`${who}.`) ? [id] : []));
 
-/** `killed`: by the lab itself, when asked to. */
-export type ProgramState = 'running' | 'killed' | 'gone';
+/** `killed`: by the lab itself, when asked to; `stopped`: by SIGSTOP, or a debugger: it lives, and does nothing. */
+export type ProgramState = 'running' | 'stopped' | 'killed' | 'gone';
 
 export function stateOf(manifest: Manifest, program: Program): ProgramState {
   if (manifest.killed.includes(program.who)) return 'killed';
   const ids = processesOf(manifest, program);
-  return ids.length > 0 && ids.every(isAlive) ? 'running' : 'gone';
+  if (ids.length === 0 || !ids.every(isAlive)) return 'gone';
+  return ids.some(isStopped) ? 'stopped' : 'running';
 }
 
 /** Memory of a program's processes, KiB. */

@@ -11,17 +11,33 @@ export interface ProcessId {
   readonly started: number;
 }
 
-/** The process of that number now; undefined when there is none, or only a zombie. */
-export function processId(pid: number): ProcessId | undefined {
-  let text: string;
+/** What `/proc` says of a process, from its state on (proc_pid_stat(5), field 3); undefined when there is none. */
+function statOf(pid: number): string[] | undefined {
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // the program's name stands in parentheses and may hold anything, so fields are counted after the last one
+    return text.slice(text.lastIndexOf(')') + 2).split(' ');
   } catch {
     return undefined;
   }
-  // the program's name stands in parentheses and may hold anything, so fields are counted after the last one
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return fields[0] === 'Z' || fields[0] === 'X' ? undefined : { pid, started: Number(fields[19]) };
+}
+
+/** The process of that number now; undefined when there is none, or only a zombie. */
+export function processId(pid: number): ProcessId | undefined {
+  const fields = statOf(pid);
+  return !fields || fields[0] === 'Z' || fields[0] === 'X' ? undefined : { pid, started: Number(fields[19]) };
+}
+
+/** Whether it is held, by SIGSTOP or a debugger. */
+export const isStopped = ({ pid }: ProcessId): boolean => /^[Tt]$/.test(statOf(pid)?.[0] ?? '');
+
+/** Clock ticks as programs see them are hundredths of a second on every Linux. */
+const TICKS_PER_SECOND = 100;
+
+/** Processor time it took so far, user and system; 0 when it is gone. */
+export function processorSeconds({ pid }: ProcessId): number {
+  const fields = statOf(pid);
+  return fields ? (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND : 0;
 }
 
 export const isAlive = (id: ProcessId): boolean => processId(id.pid)?.started === id.started;
