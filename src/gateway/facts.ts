@@ -23,10 +23,6 @@ export interface AgentStatus {
   readonly ready: boolean;
 }
 
-/** Labels or annotations of a Node that take it out of service by hand; any value but `false`. */
-export const CORDON_MARK = 'godwit.io/cordoned';
-export const DRAIN_MARK = 'godwit.io/drain';
-
 export class FactTable {
   /** A prefix with one owner, which is nearly every one, has no list of its own. */
   private readonly owners = new Map<Prefix, string | readonly string[]>();
@@ -141,7 +137,3 @@ export class FactTable {
     for (const prefix of this.prefixesByNode.get(name) ?? []) this.dirty.add(prefix);
   }
 }
-
-/** Whether a Node carries one of the marks, as a label or an annotation. */
-export const isMarked = (mark: string, ...maps: readonly Readonly<Record<string, string>>[]): boolean =>
-  maps.some((map) => map[mark] !== undefined && map[mark] !== 'false');

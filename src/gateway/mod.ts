@@ -11,6 +11,5 @@ export type { AnnounceOptions, Announcement, LeftOut } from './announce.ts';
 export * from './announcer.ts';
 export * from './config.ts';
 export * from './control.ts';
-export { CORDON_MARK, DRAIN_MARK } from './facts.ts';
 export { needsDatastore, openSources } from './open.ts';
 export * from './peer-config.ts';

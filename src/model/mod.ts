@@ -19,6 +19,7 @@ export type { IpamConfigurationSpec, IpReservationSpec } from './kinds/ipam.ts';
 export type { NodeSpec } from './kinds/node.ts';
 export { workloadEndpointName } from './kinds/workload-endpoint.ts';
 export type { WorkloadEndpointSpec } from './kinds/workload-endpoint.ts';
+export { CORDON_MARK, DRAIN_MARK, isMarked } from './marks.ts';
 export type { ObjectMeta } from './metadata.ts';
 export { describeProblem } from './problem-text.ts';
 export * from './resource.ts';

@@ -1,4 +1,5 @@
 /** The cluster as BGP sees it: every node's addresses, AS number, reflector id and port, from its resources. */
+import { CORDON_MARK, DRAIN_MARK, isMarked } from '../../model/mod.ts';
 import type { BgpConfigurationSpec, Resource } from '../../model/mod.ts';
 import { familyOf, parseAsn } from '../../net/mod.ts';
 import type { Asn, Family, IpAddress } from '../../net/mod.ts';
@@ -33,6 +34,8 @@ export interface Speaker {
   readonly as: Asn;
   /** Of the node's gateway, where a label says it. */
   readonly gatewayAs: Asn | undefined;
+  /** Marked by hand: it is, or is to be, out of service. */
+  readonly leaving?: boolean;
   /** Of a route reflector. */
   readonly clusterId: IpAddress | undefined;
   /** Only where the configuration says one; then it is part of the session's identity. */
@@ -78,6 +81,7 @@ export class Cluster {
       },
       as: asNumber ?? asOfLabel(metadata.labels[AS_LABEL]) ?? this.as,
       gatewayAs: asOfLabel(metadata.labels[GATEWAY_AS_LABEL]),
+      leaving: [CORDON_MARK, DRAIN_MARK].some((mark) => isMarked(mark, metadata.labels, metadata.annotations)),
       clusterId: routeReflectorClusterID,
       port: this.own(name)?.listenPort ?? this.global?.listenPort,
     };

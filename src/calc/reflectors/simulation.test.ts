@@ -9,10 +9,12 @@ interface Options {
   readonly faults: boolean;
   /** Sessions that never come up, of one node. */
   readonly firewall: boolean;
+  /** Nodes move to other failure domains, are marked to leave and are not any more. */
+  readonly labels?: boolean;
 }
 
 /** Plays a history; throws at the first pair that lost a route it must not lose. */
-function play({ seed, events, faults, firewall }: Options): Simulation {
+function play({ seed, events, faults, firewall, labels }: Options): Simulation {
   const random = generator(seed);
   const sim = new Simulation({ threshold: 5, count: 2 + random(2), holdDown: 10, patience: 60 });
   const zone = () => 'abc'[random(3)]!;
@@ -59,6 +61,7 @@ function play({ seed, events, faults, firewall }: Options): Simulation {
     } else if (kind < 98 && !sim.nodes.get(name)!.alive) sim.restart(name);
     else if (kind < 99) sim.expire(name);
     else if (random(6) === 0) sim.settings = { ...sim.settings!, count: 2 + random(2) };
+    if (labels && random(12) === 0) sim.label(pick(), zone(), random(3) === 0);
     if (pace.exchange === 0) {
       if (random(4) === 0) sim.exchange(pick(), pick());
       sim.deliver(pick());
@@ -105,6 +108,21 @@ describe('random histories', () => {
 
   test('one node after another is killed, reflectors too', () => {
     for (let seed = 1000; seed < 1100; seed++) play({ seed, events: 600, faults: true, firewall: false });
+  }, 60_000);
+
+  test('labels change: nobody loses anybody, and no node that is to leave reflects once all is quiet', () => {
+    let left = 0;
+    for (let seed = 3000; seed < 3060; seed++) {
+      const sim = play({ seed, events: 600, faults: false, firewall: false, labels: true });
+      for (const [name, { alive }] of sim.nodes) if (!alive) sim.restart(name);
+      sim.settle();
+      const { reflectors = [] } = sim.plan?.target ?? {};
+      const leaving = [...sim.nodes.values()].filter(({ speaker }) => speaker.leaving === true);
+      if (sim.nodes.size - leaving.length < sim.settings!.count) continue;
+      left += leaving.length;
+      for (const { speaker } of leaving) expect([seed, reflectors.includes(speaker.name)]).toEqual([seed, false]);
+    }
+    expect(left).toBeGreaterThan(10);
   }, 60_000);
 
   test('a node that some sessions never come up with takes nobody along', () => {

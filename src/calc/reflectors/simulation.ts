@@ -26,7 +26,7 @@ export function generator(seed: number): (below: number) => number {
 }
 
 class SimulatedNode {
-  readonly speaker: Speaker;
+  speaker: Speaker;
   alive = true;
   /** The plan as this node saw it last. */
   plan: ReflectorPlan | undefined;
@@ -80,6 +80,12 @@ export class Simulation {
     this.crash(name);
     this.nodes.delete(name);
     this.reports.delete(name);
+  }
+
+  /** Somebody changes the node's labels. */
+  label(name: string, zone: string, leaving: boolean): void {
+    const node = this.nodes.get(name)!;
+    node.speaker = { ...node.speaker, labels: { zone }, leaving };
   }
 
   crash(name: string): void {

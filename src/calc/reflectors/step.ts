@@ -102,11 +102,12 @@ class Step {
         settings.candidates.matches(node.labels) &&
         settings.exclude?.matches(node.labels) !== true,
     );
-    const candidates = fit.map(({ name, labels }) => ({
+    // who is marked to leave becomes none, and goes on being one only while nobody can take its place
+    const candidates = fit.map(({ name, labels, leaving = false }) => ({
       name,
       domain: labels[settings.failureDomain],
-      ready: reports.get(name)?.ready === true,
-      lost: unreadyFor(name) >= settings.holdDown * 1000,
+      ready: !leaving && reports.get(name)?.ready === true,
+      lost: leaving || unreadyFor(name) >= settings.holdDown * 1000,
     }));
     const reflectors = chooseReflectors(target.reflectors, candidates, settings.count).map(({ name }) => name);
     // nobody can reflect: what there is stays

@@ -2,11 +2,18 @@
 import type { Datastore, KeyValue, Update } from '../../datastore/mod.ts';
 import { AFFINITIES, BLOCKS, Ownership } from '../../ipam/blocks/mod.ts';
 import type { Borrowed } from '../../ipam/blocks/mod.ts';
-import { kindPrefix, parseResourceKey, parseStored, ResourceStore } from '../../model/mod.ts';
+import {
+  CORDON_MARK,
+  DRAIN_MARK,
+  isMarked,
+  kindPrefix,
+  parseResourceKey,
+  parseStored,
+  ResourceStore,
+} from '../../model/mod.ts';
 import type { Resource } from '../../model/mod.ts';
 import { hostPrefix } from '../../net/mod.ts';
 import type { Prefix } from '../../net/mod.ts';
-import { CORDON_MARK, DRAIN_MARK, isMarked } from '../facts.ts';
 import type { FactTable, NodeFacts } from '../facts.ts';
 import { Source } from './source.ts';
 

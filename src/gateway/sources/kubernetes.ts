@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { familyOf, parseAddress, parsePrefix } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
-import { CORDON_MARK, DRAIN_MARK, isMarked } from '../facts.ts';
+import { CORDON_MARK, DRAIN_MARK, isMarked } from '../../model/mod.ts';
 import type { FactTable, NodeFacts } from '../facts.ts';
 import { followApi } from '../kubernetes/follow.ts';
 import type { ApiAccess } from '../kubernetes/access.ts';
