@@ -10,8 +10,10 @@ import type { Datastore, LeaseId } from '../datastore/mod.ts';
 import { statusKey } from '../status/mod.ts';
 import type { PublishedStatus } from '../status/mod.ts';
 
-/** Between news and the look at them, at most. */
+/** Between news and the look at them, at most… */
 const GATHER_MS = 250;
+/** …unless looking takes long: after a look, no other for this many times its duration. */
+const LOOK_PAUSE = 20;
 /** Since the last time, for what is urgent, for the rest, and for numbers; and how often it is looked at without being told. */
 const URGENT_MS = 250;
 const CALM_MS = 3_000;
@@ -40,7 +42,9 @@ export class Publisher {
     let urgent = '';
     let at = -Infinity;
     while (!signal.aborted) {
+      const started = this.clock.now();
       const status = this.status();
+      const spent = this.clock.now() - started;
       const text = JSON.stringify(status);
       const important = JSON.stringify([status.ready, status.addresses, status.inUse]);
       const news = JSON.stringify({ ...status, routes: undefined });
@@ -55,7 +59,7 @@ export class Publisher {
       }
       const patience = text === said ? LOOK_MS : Math.min(LOOK_MS, Math.max(URGENT_MS, rest));
       await this.wakeup.wait(signal, patience, this.clock);
-      await sleep(GATHER_MS * (0.5 + Math.random() / 2), signal, this.clock);
+      await sleep(Math.max(GATHER_MS, LOOK_PAUSE * spent) * (0.5 + Math.random() / 2), signal, this.clock);
     }
   }
 }

@@ -213,6 +213,18 @@ export class NodeBgpRunner {
     this.context.changed();
   }
 
+  /** Whether every neighbour is there, has told everything, and was told everything. */
+  get arrived(): boolean {
+    const { speaker } = this.speaker;
+    if (!speaker || !this.plan) return false;
+    for (const { neighbor, family } of this.plan.sessions.values()) {
+      const peer = speaker.peers.get(neighbor);
+      if (peer?.session?.active !== true || !peer.session.finished.has(family)) return false;
+      if (speaker.rib.counters(peer.id, family)?.behind !== 0) return false;
+    }
+    return true;
+  }
+
   /** Whether pods may start: neighbours that are not there do not hold them up for long. */
   get mayStart(): boolean {
     if (this.routedOnce) return true;

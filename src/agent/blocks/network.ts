@@ -27,7 +27,7 @@ import { Knowledge } from './knowledge.ts';
 import { NodeResourceKeeper, saysSo, withFacts } from './node-resource.ts';
 import type { NodeFacts } from './node-resource.ts';
 import { Overlay } from './overlay.ts';
-import { publishedBlocks, reportOf, sessionsOf } from './report.ts';
+import { publishedBlocks, reportOf } from './report.ts';
 
 /** The producer of the routes that end what is sent to nobody's address in this node's own blocks. */
 const BLACKHOLE = 'blackhole';
@@ -217,10 +217,13 @@ export class BlockNetwork implements AgentNetwork {
     await untilAborted(signal);
   }
 
-  private confirmationView(): ConfirmationView {
+  /** Undefined while neighbours are still to come. */
+  private confirmationView(): ConfirmationView | undefined {
     const { bgp, knowledge, overlay, context } = this;
-    const sessions = sessionsOf(bgp);
-    const arrived = sessions.every(({ state, endOfRib, inStep }) => state === 'Established' && endOfRib && inStep);
+    const { speaker } = bgp.speaker;
+    if (!speaker || !knowledge.live) return undefined;
+    const waited = context.clock.wallNow() - speaker.startedAt > START_PATIENCE_MS;
+    if (!waited && !bgp.arrived) return undefined;
     // what filters of a BGPPeer leave of this node's blocks is nobody's fault
     const meshed = [...(bgp.plan?.sessions.values() ?? [])].filter(({ peer }) => peer === undefined);
     const up = new Set(meshed.map(({ neighbor }) => neighbor));
@@ -236,10 +239,7 @@ export class BlockNetwork implements AgentNetwork {
       const uplink = overlay.uplinks[familyOf(prefix)]?.address.address;
       if (uplink !== undefined) announced.set(uplink, [...(announced.get(uplink) ?? []), prefix]);
     }
-    const { speaker } = bgp.speaker;
-    const waited = speaker !== undefined && context.clock.wallNow() - speaker.startedAt > START_PATIENCE_MS;
-    const known = speaker !== undefined && knowledge.live && (arrived || waited);
-    return { announced, neighbors: known ? nodes.map(({ name }) => name) : undefined };
+    return { announced, neighbors: nodes.map(({ name }) => name) };
   }
 
   async preview(store: Datastore, view: NodeView): Promise<readonly string[]> {

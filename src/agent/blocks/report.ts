@@ -128,7 +128,7 @@ export function publishedBlocks(network: BlockNetwork): NonNullable<PublishedSta
   };
 }
 
-export function sessionsOf({ plan, speaker }: NodeBgpRunner): BgpSessionStatus[] {
+function sessionsOf({ plan, speaker }: NodeBgpRunner): BgpSessionStatus[] {
   return [...(plan?.sessions.values() ?? [])].map((session): BgpSessionStatus => {
     const { name, neighbor, remoteAs, family } = session;
     const peer = speaker.speaker?.peers.get(neighbor);
