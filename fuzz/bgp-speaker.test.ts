@@ -6,6 +6,7 @@ import { sessionContext } from '../tests/support/bgp-decode.ts';
 import { announcement, RawPeer, received, TestSpeaker, until } from '../tests/support/bgp-peer.ts';
 import { anyUpdate, damage } from './bgp-damage.ts';
 import { fuzzRun } from './random.ts';
+import { freePort } from '../tests/support/ports.ts';
 
 const HOSTILE = '127.0.0.2';
 const OBSERVER = '127.0.0.3';
@@ -42,7 +43,7 @@ async function dial(it: TestSpeaker, from: string, asn: number, identifier: numb
 test('damaged UPDATEs into a speaker', async () => {
   const { random: r, rounds } = fuzzRun('speaker', 4000);
   const context = sessionContext({ external: true });
-  await using it = await TestSpeaker.start(config(20000 + ((process.pid + 7777) % 20000)));
+  await using it = await TestSpeaker.start(config(freePort()));
   using observer = await dial(it, OBSERVER, 65009, 3);
   let sessions = 0;
   for (let sent = 0; sent < rounds;) {

@@ -217,9 +217,8 @@ describe.skipIf(!here)('pods in blocks', () => {
     await until(
       'the address is free',
       async () => {
-        // it takes a moment to be there
-        const got = await cluster.store.get('/calico/ipam/v2/handle/k8s-pod-network.a2').catch(() => undefined);
-        return got !== undefined && got.kv === undefined;
+        const { kv } = await cluster.store.get('/calico/ipam/v2/handle/k8s-pod-network.a2');
+        return kv === undefined;
       },
       40_000,
     );

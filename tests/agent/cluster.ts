@@ -37,9 +37,8 @@ export class Cluster implements AsyncDisposable {
   static async start(options: ClusterOptions): Promise<Cluster> {
     const cluster = new Cluster();
     process.on('exit', () => cluster.kill());
-    await cluster.startEtcd();
     cluster.store = await openDatastore(cluster.url, { requestTimeoutMs: 2_000 });
-    await until('etcd answers', () => cluster.store.get('x').catch(() => undefined), 20_000);
+    await cluster.startEtcd();
     const config = { Network: '10.244.0.0/16', Backend: { Type: 'host-gw' }, ...options.config };
     await cluster.store.put(`${PREFIX}/config`, JSON.stringify(config));
     cluster.spaces.add('sw');
@@ -48,6 +47,7 @@ export class Cluster implements AsyncDisposable {
     return cluster;
   }
 
+  /** Returns when it answers. */
   async startEtcd(): Promise<void> {
     const [client, peer] = ['unix://localhost:2379', 'unix://localhost:2380'];
     const urls = ['--listen-client-urls', client, '--advertise-client-urls', client, '--listen-peer-urls', peer];
@@ -58,7 +58,12 @@ export class Cluster implements AsyncDisposable {
       stdio: ['ignore', log, log],
     });
     closeSync(log);
-    await Bun.sleep(50);
+    const answer = () => {
+      if (this.etcd?.exitCode !== null)
+        throw new Error(readFileSync(`${this.directory}/etcd.log`, 'utf8').slice(-1500));
+      return this.store.get('x').catch(() => undefined);
+    };
+    await until('etcd answers', answer, 20_000);
   }
 
   signalEtcd(signal: 'SIGSTOP' | 'SIGCONT'): void {

@@ -14,8 +14,8 @@ import {
   TestSpeaker,
   until,
 } from '../support/bgp-peer.ts';
+import { freePort } from '../support/ports.ts';
 
-let next = 20000 + ((process.pid + 5113) % 20000);
 const text = (at: number, neighbors = '', extra = '') => `
 routerId: 10.0.0.1
 as: 65000
@@ -33,7 +33,7 @@ const dial = async (at: number, extra: readonly Capability[] = []) => {
 
 describe('extended messages, RFC 8654', () => {
   test('a peer that does not offer them may send them: we offered', async () => {
-    const at = next++;
+    const at = freePort();
     await using it = await TestSpeaker.start(text(at));
     using peer = await dial(at);
     peer.send(announcement(0, 2000));
@@ -42,7 +42,7 @@ describe('extended messages, RFC 8654', () => {
   });
 
   test('not where we did not offer them, and no OPEN is that long', async () => {
-    const at = next++;
+    const at = freePort();
     await using it = await TestSpeaker.start(text(at, '', ', extendedMessages: false'));
     using peer = await dial(at, [{ type: 'extended-message' }]);
     peer.send(announcement(0, 2000));
@@ -63,7 +63,7 @@ describe('extended messages, RFC 8654', () => {
 
 describe('our restart', () => {
   test('a neighbour that is removed, or shut down, is not waited for', async () => {
-    const at = next++;
+    const at = freePort();
     const other = (n: number) =>
       `  - { address: 127.0.0.${n}, as: 6500${n}, port: 1, import: accept, export: accept }\n`;
     await using it = await TestSpeaker.start(text(at, other(3) + other(4)), { restarting: true });

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'bun:test';
 import { ip } from '../../src/net/mod.ts';
 import { IPV6_UNICAST, MessageType } from '../../src/bgp/wire/mod.ts';
 import { announcement, RawPeer, received, TestSpeaker, until, withdrawal } from '../support/bgp-peer.ts';
+import { freePort } from '../support/ports.ts';
 
-let next = 20000 + ((process.pid + 5557) % 20000);
-const port = () => next++;
+const port = freePort;
 const speaker = (at: number, neighbor: string, listen = `127.0.0.1:${at}`) =>
   TestSpeaker.start(`
 routerId: 10.0.0.1

@@ -4,8 +4,8 @@ import { ip } from '../../src/net/mod.ts';
 import { encodeRouteRefresh, IPV4_UNICAST, MessageType, RefreshSubtype, UpdateWriter } from '../../src/bgp/wire/mod.ts';
 import type { Capability } from '../../src/bgp/wire/mod.ts';
 import { announcement, RawPeer, TestSpeaker, until } from '../support/bgp-peer.ts';
+import { freePort } from '../support/ports.ts';
 
-let next = 20000 + ((process.pid + 7919) % 20000);
 const address = ip('127.0.0.2');
 const start = (at: number) =>
   TestSpeaker.start(`
@@ -34,7 +34,7 @@ const repeated = (message: Uint8Array, count: number): Uint8Array => {
 };
 
 test('a thousand requests at once cost few answers', async () => {
-  const at = next++;
+  const at = freePort();
   await using it = await start(at);
   using peer = await dial(at);
   await until('the route and End-of-RIB', () => peer.count(MessageType.Update) >= 2);
@@ -54,7 +54,7 @@ test('a thousand requests at once cost few answers', async () => {
 });
 
 test('marks of a peer that restarts count only after its End-of-RIB, and an end without a beginning never', async () => {
-  const at = next++;
+  const at = freePort();
   await using it = await start(at);
   const graceful = (restarting: boolean): Capability => ({
     type: 'graceful-restart',

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'bun:test';
 import { ip } from '../../src/net/mod.ts';
 import { ceaseNotification, hardReset, MessageType } from '../../src/bgp/wire/mod.ts';
 import { announcement, endOfRib, gracefulRestart, RawPeer, received, TestSpeaker, until } from '../support/bgp-peer.ts';
+import { freePort } from '../support/ports.ts';
 
-let next = 20000 + ((process.pid + 3331) % 20000);
-const port = () => next++;
+const port = freePort;
 const speaker = (at: number, options: Parameters<typeof TestSpeaker.start>[1] = {}, extra = '') =>
   TestSpeaker.start(
     `

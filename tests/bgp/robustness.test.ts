@@ -21,9 +21,9 @@ import {
   update,
   withdrawal,
 } from '../support/bgp-peer.ts';
+import { freePort } from '../support/ports.ts';
 
-let next = 20000 + ((process.pid + 7919) % 20000);
-const port = () => next++;
+const port = freePort;
 const speaker = (at: number, neighbors: string) =>
   TestSpeaker.start(`
 routerId: 10.0.0.1

@@ -12,6 +12,7 @@ import {
   TestSpeaker,
   until,
 } from '../support/bgp-peer.ts';
+import { freePort } from '../support/ports.ts';
 
 const base = (address: string, rest: string) => `
 routerId: 10.0.0.1
@@ -19,8 +20,7 @@ as: 65000
 control: false
 listen: ['${address}']
 ${rest}`;
-let next = 20000 + (process.pid % 20000);
-const port = () => next++;
+const port = freePort;
 
 describe('sessions', () => {
   test('the peer connects; routes go both ways; an operator ends it with a text', async () => {

@@ -6,6 +6,7 @@ import { AttributeCursor, type Capability, IPV6_UNICAST, MessageType, UpdateView
 import { sessionContext } from '../support/bgp-decode.ts';
 import { RawPeer, TestSpeaker, until, update } from '../support/bgp-peer.ts';
 import { testData } from '../support/data.ts';
+import { freePort } from '../support/ports.ts';
 
 interface Vector {
   readonly id: string;
@@ -107,8 +108,7 @@ function observed(type: number): string | undefined {
 
 describe.skipIf(!path)('RFC 7606 over TCP', () => {
   beforeAll(async () => {
-    const port = 20000 + (process.pid % 20000);
-    it = await TestSpeaker.start(config.replace('PORT', String(port)));
+    it = await TestSpeaker.start(config.replace('PORT', String(freePort())));
     observer = await dial('127.0.0.3', 65009);
   });
   afterAll(async () => {

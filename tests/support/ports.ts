@@ -1,0 +1,18 @@
+/** Below the ports the kernel gives to outgoing connections, any of which could be where a listener is to be. */
+const [FIRST, COUNT] = [10_000, 22_000];
+/** Test files run at the same time: those whose numbers are near each other start far apart. */
+let next = (process.pid * 40) % COUNT;
+
+/** A TCP port that nobody listens on. */
+export function freePort(): number {
+  for (let tries = 0; tries < COUNT; tries++) {
+    const port = FIRST + (next++ % COUNT);
+    try {
+      Bun.listen({ hostname: '0.0.0.0', port, socket: { data: () => {} } }).stop(true);
+      return port;
+    } catch {
+      // somebody has it
+    }
+  }
+  throw new Error('no port is free');
+}
