@@ -72,7 +72,8 @@ export class Tunnels {
     this.ipip = new IpipPart(kernel, { clock, quietMs, pods }, IPIP_DEVICE);
     const vxlan = (family: Family) => new VxlanPart(kernel, VXLAN_DEVICE[family], family, { clock, quietMs, pods });
     this.vxlan = { 4: vxlan(4), 6: vxlan(6) };
-    this.pathMtus = new PathMtus({ clock, changed: () => this.changed() });
+    const isPod = (address: IpAddress) => this.encapsulation?.isPod(address) === true;
+    this.pathMtus = new PathMtus({ clock, changed: () => this.changed(), isPod });
     for (const part of [this.ipip, this.vxlan[4], this.vxlan[6]]) options.caretaker.add(part);
   }
 

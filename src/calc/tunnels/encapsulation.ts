@@ -217,6 +217,11 @@ export class Encapsulation {
     return cidr !== undefined && prefixLength(cidr) <= prefixLength(destination) ? pool : undefined;
   }
 
+  /** Whether an address is in a pool. */
+  isPod(address: IpAddress): boolean {
+    return this.pools.lookup(address) !== undefined;
+  }
+
   /** The tunnel a pool uses, always or across subnets. */
   private uses(pool: IpPoolSpec): TunnelKind | undefined {
     const family = familyOf(pool.cidr);

@@ -11,6 +11,7 @@ const sample = `45c00038 00000000 40010000 c0a80101 c0a80102  03040000 00000578
 describe('what a router tells', () => {
   test('read', () => {
     expect(parseTooBig(packet(sample))).toEqual({
+      from: ip('192.168.1.1'),
       source: ip('192.168.1.2'),
       destination: ip('192.168.2.2'),
       mtu: 1400,
@@ -31,27 +32,29 @@ describe('what a router tells', () => {
 test('only less is believed, about our own packets to peers; it is forgotten after ten minutes', () => {
   const clock = new ManualClock();
   let changes = 0;
-  const paths = new PathMtus({ changed: () => changes++, clock });
-  const [source, destination] = [ip('192.168.1.2'), ip('192.168.2.2')];
-  paths.learn({ source, destination, mtu: 1400 });
+  const isPod = (address: string) => address.startsWith('10.233.');
+  const paths = new PathMtus({ changed: () => changes++, clock, isPod });
+  const [from, source, destination] = [ip('192.168.1.1'), ip('192.168.1.2'), ip('192.168.2.2')];
+  paths.learn({ from, source, destination, mtu: 1400 });
   expect(changes).toBe(0);
   paths.setTunnel({
     ...{ device: 'tunl0', uplink: 'eth0', address: undefined, mtu: 1480, local: source },
     peers: new Set([destination]),
   });
   const refused = [
-    { source, destination: ip('192.168.9.9'), mtu: 1400 },
-    { source: ip('192.168.9.9'), destination, mtu: 1400 },
-    { source, destination, mtu: 1500 },
-    { source, destination, mtu: 0 },
-    { source, destination, mtu: 551 },
+    { from: ip('10.233.1.7'), source, destination, mtu: 1400 },
+    { from, source, destination: ip('192.168.9.9'), mtu: 1400 },
+    { from, source: ip('192.168.9.9'), destination, mtu: 1400 },
+    { from, source, destination, mtu: 1500 },
+    { from, source, destination, mtu: 0 },
+    { from, source, destination, mtu: 551 },
   ];
   for (const message of refused) paths.learn(message);
   expect([changes, paths.values().size]).toEqual([0, 0]);
-  paths.learn({ source, destination, mtu: 1400 });
-  paths.learn({ source, destination, mtu: 1400 });
+  paths.learn({ from, source, destination, mtu: 1400 });
+  paths.learn({ from, source, destination, mtu: 1400 });
   clock.advance(300_000);
-  paths.learn({ source, destination, mtu: 1300 });
+  paths.learn({ from, source, destination, mtu: 1300 });
   expect([changes, paths.values()]).toEqual([2, new Map([[destination, 1300]])]);
   clock.advance(599_999);
   expect(paths.values().size).toBe(1);

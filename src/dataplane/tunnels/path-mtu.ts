@@ -19,6 +19,8 @@ const LIFETIME_MS = 600_000;
 const SMALLEST = 552;
 
 export interface TooBig {
+  /** Who tells it. */
+  readonly from: IpAddress;
   /** The outer addresses of the packet that was too big. */
   readonly source: IpAddress;
   readonly destination: IpAddress;
@@ -30,7 +32,9 @@ export interface TooBig {
 export function parseTooBig(packet: Uint8Array): TooBig | undefined {
   const ip = new Reader(packet);
   const headerBytes = (ip.u8() & 0xf) * 4;
-  ip.skip(headerBytes - 1);
+  ip.skip(11);
+  const from = ip.view(4);
+  ip.skip(headerBytes - 16);
   const [type, code] = [ip.u8(), ip.u8()];
   ip.skip(4);
   const mtu = ip.u16();
@@ -41,12 +45,15 @@ export function parseTooBig(packet: Uint8Array): TooBig | undefined {
   ip.skip(2);
   const [source, destination] = [ip.view(4), ip.view(4)];
   if (ip.failed || type !== 3 || code !== 4 || version !== 4 || protocol !== IPIP_PROTOCOL) return undefined;
-  return { source: addressFromBytes(source), destination: addressFromBytes(destination), mtu };
+  const [told, own, peer] = [from, source, destination].map(addressFromBytes);
+  return { from: told!, source: own!, destination: peer!, mtu };
 }
 
 export interface PathMtuOptions {
   /** Something was learned, or forgotten. */
   readonly changed: () => void;
+  /** Whether an address is a pod's: pods are on no way between nodes, and what one of them tells is a lie. */
+  readonly isPod?: (address: IpAddress) => boolean;
   readonly clock?: Clock;
 }
 
@@ -72,10 +79,11 @@ export class PathMtus {
   }
 
   /** Takes one message; anybody can send one, so what does not fit is passed over. */
-  learn({ source, destination, mtu }: TooBig): void {
+  learn({ from, source, destination, mtu }: TooBig): void {
     const { tunnel } = this;
     const before = this.known.get(destination);
     if (!tunnel || source !== tunnel.local || !tunnel.peers.has(destination)) return;
+    if (this.options.isPod?.(from) === true) return;
     if (mtu < SMALLEST || mtu >= (before?.mtu ?? tunnel.mtu + 20)) return;
     before?.timer[Symbol.dispose]();
     const timer = this.clock.after(LIFETIME_MS, () => {
