@@ -3,7 +3,8 @@ import { describe, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ControlClient } from '../../src/bgp/mod.ts';
+import { planRoutes } from '../../src/bgp/control/plan.ts';
+import { ControlClient, diffConfig } from '../../src/bgp/mod.ts';
 import { addressBytes, ip } from '../../src/net/mod.ts';
 import { MessageType } from '../../src/bgp/wire/mod.ts';
 import { beginConnect } from '../../src/sys/mod.ts';
@@ -286,9 +287,13 @@ ${big ? `  - { address: 127.0.0.2, as: 65001, passive: true, import: ${policy} }
 
     await quiet.establish({ asn: 65002, identifier: 0x0a000003, holdTime: 3 });
     const beat = setInterval(() => quiet.keepalive(), 400);
-    it.speaker.apply(config(text('half')));
+    const half = config(text('half'));
+    const [plan] = await planRoutes(it.speaker, half, diffConfig(it.speaker.config, half));
+    expect(plan).toMatchObject({ neighbor: '127.0.0.2', accepted: count });
+    it.speaker.apply(half);
     await until('the other policy holds', () => counters().accepted < count && it.speaker.settled, 40_000);
-    expect(counters().accepted).toBeGreaterThan(0);
+    expect(counters().accepted).toBe(plan!.wouldAccept);
+    expect(plan!.wouldAccept).toBeGreaterThan(0);
     it.speaker.apply(config(text('half', false)));
     await until('they are gone', () => it.speaker.rib.stats().prefixes[4] === 0, 40_000);
     clearInterval(beat);

@@ -69,17 +69,19 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   });
   using _events = speaker.on((event) => gate.heard(event));
 
-  const reload = (dryRun: boolean, path = file): ReloadReport => {
+  const reload = async (dryRun: boolean, path = file): Promise<ReloadReport> => {
     const next = loadConfig(path);
     if (!next.ok) throw next.error;
     const diff = diffConfig(speaker.config, next.value);
-    const routes = planRoutes(speaker, next.value, diff);
+    const routes = await planRoutes(speaker, next.value, diff);
     if (!dryRun) speaker.apply(next.value);
     return { applied: !dryRun, ...reportOf(diff), routes };
   };
   options.onReload?.(() => {
     try {
-      const { neighbors } = reload(false);
+      const next = loadConfig(file);
+      if (!next.ok) throw next.error;
+      const { neighbors } = reportOf(speaker.apply(next.value));
       log.info({ changes: neighbors.filter((n) => n.what !== 'unchanged') }, 'configuration reloaded');
     } catch (error) {
       log.error({ error: messageOf(error) }, 'the configuration was not reloaded');

@@ -32,7 +32,7 @@ export interface ReloadReport {
 /** What the daemon around the speaker can do. */
 export interface ControlActions {
   /** Reads the configuration file again. `dryRun`: only says what would happen. */
-  reload(dryRun: boolean, file?: string): ReloadReport;
+  reload(dryRun: boolean, file?: string): Promise<ReloadReport>;
   /** Ends the process so that neighbours keep the routes. */
   restart(): void;
 }
@@ -91,7 +91,7 @@ class Control {
       const url = new URL(request.url);
       if (request.method === 'GET') return await this.get(url);
       const body: unknown = await request.json().catch(() => ({}));
-      return Response.json(this.post(url.pathname, isRecord(body) ? body : {}));
+      return Response.json(await this.post(url.pathname, isRecord(body) ? body : {}));
     } catch (error) {
       const status = error instanceof Refused ? error.status : error instanceof GodwitError ? 409 : 500;
       const hint = error instanceof GodwitError ? error.hint : '';
@@ -122,7 +122,7 @@ class Control {
     }
   }
 
-  private post(path: string, body: Record<string, unknown>): unknown {
+  private post(path: string, body: Record<string, unknown>): object | Promise<object> {
     switch (path) {
       case '/announce': {
         const network = parseNetwork(body);
@@ -157,7 +157,7 @@ class Control {
     }
   }
 
-  private clear(peer: Peer, soft: string): unknown {
+  private clear(peer: Peer, soft: string): object {
     const { session } = peer;
     if (soft === '') peer.reset();
     else if (!session?.active) throw new Refused(409, `${peer.address} has no session`);
