@@ -200,10 +200,10 @@ policies: { small: [{ match: { prefixes: [0.0.0.0/0 ge 25] }, then: accept }] }
     await until('the rest is swept', () => !kernel('a').includes('10.66.') && !kernel('b').includes('10.66.'), 20_000);
     expect(kernel('a')).toContain('10.242.0.0/24');
     expect(kernel('b')).toContain('10.241.0.0/24');
-    for (const { child, text } of monitors) {
-      child.kill();
-      expect(text).toContain('Deleted 10.66.0.0/16');
-      expect(text.split('\n').filter((line) => line.startsWith('Deleted 10.24'))).toEqual([]);
+    for (const monitor of monitors) {
+      await until('the monitor tells of it', () => monitor.text.includes('Deleted 10.66.0.0/16'));
+      monitor.child.kill();
+      expect(monitor.text.split('\n').filter((line) => line.startsWith('Deleted 10.24'))).toEqual([]);
     }
   }, 60_000);
 
