@@ -2,6 +2,7 @@
 export * from './backoff.ts';
 export * from './bytes.ts';
 export * from './clock.ts';
+export * from './compiler.ts';
 export * from './delta.ts';
 export * from './error.ts';
 export * from './log.ts';

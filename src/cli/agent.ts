@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { Agent, agentOptions, flagOf, optionNames, environmentOf, parseConfig } from '../agent/mod.ts';
 import type { AgentConfig, ConfigSources } from '../agent/mod.ts';
-import { createLogger, GodwitError, messageOf, printable } from '../base/mod.ts';
+import { compileSoon, createLogger, GodwitError, messageOf, printable } from '../base/mod.ts';
 import { print, say } from './output.ts';
 
 /** Adds every option of the agent, and `--config`. */
@@ -55,6 +55,7 @@ export function register(command: Command): void {
         await print((await agent.dryRun(stop.signal)).join('\n'));
         return;
       }
+      compileSoon();
       log.info({ pid: process.pid, datastore: config.datastore }, 'the agent starts');
       await agent.run(stop.signal);
       log.info({}, 'the agent ends; routes, bridge and pods stay as they are');

@@ -1,7 +1,7 @@
 /** `godwit gateway`: the announcer, and the commands about one. */
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { createLogger, GodwitError, messageOf } from '../base/mod.ts';
+import { compileSoon, createLogger, GodwitError, messageOf } from '../base/mod.ts';
 import type { LogLevel } from '../base/mod.ts';
 import {
   Announcer,
@@ -89,6 +89,7 @@ async function run(file: string, flags: Flags): Promise<void> {
     await print(`${file}: good (${config.value.bgp.neighbors.length} gateways)`);
     return;
   }
+  compileSoon();
   const log = createLogger(flags.logLevel);
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());

@@ -1,7 +1,7 @@
 /** `godwit store`: the embedded datastore, and what an operator asks of any datastore. */
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
-import { createLogger, GodwitError } from '../base/mod.ts';
+import { compileSoon, createLogger, GodwitError } from '../base/mod.ts';
 import { DEFAULT_STORE_URL, useDatastore, withDatastore } from './datastore.ts';
 import type { DatastoreCommandOptions } from './datastore.ts';
 import { print, show, withOutput } from './output.ts';
@@ -55,6 +55,7 @@ function parseRevision(text: string): number {
 
 async function serve(options: ServeOptions): Promise<void> {
   const { Store, loadServerTls } = await import('../datastore/store/mod.ts');
+  compileSoon();
   const log = createLogger('info', { part: 'store' });
   const listen = options.listen ?? [DEFAULT_STORE_URL];
   const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();

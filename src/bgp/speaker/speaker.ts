@@ -3,7 +3,7 @@
  * configuration and keeps every session that need not end. An embedding program passes the configuration as a value and
  * routes by `announce` and `withdraw`.
  */
-import { GodwitError, silentLogger, systemClock } from '../../base/mod.ts';
+import { compileLate, compileSoon, GodwitError, silentLogger, systemClock } from '../../base/mod.ts';
 import type { Clock, Logger } from '../../base/mod.ts';
 import type { Family, Prefix } from '../../net/mod.ts';
 import { diffConfig, neighborKey } from '../config/mod.ts';
@@ -172,7 +172,9 @@ export class Speaker {
 
   /** The exercise before the first session. Its garbage goes once the compilers that it woke are quiet, too. */
   private *prepare(): Generator<void> {
+    compileSoon();
     yield* warmUp();
+    compileLate();
     this.tidy?.worked(WARM_UP_WORK);
   }
 
