@@ -33,7 +33,7 @@ async function measure(command: readonly string[]): Promise<Times> {
     config,
     `routerId: 10.0.0.1
 as: 65000
-listen: ['127.0.0.1:${listener.port + 1 > 65535 ? 1024 : listener.port + 1}']
+listen: []
 control: ${join(work, 'bgp.sock')}
 neighbors: [{ address: 127.0.0.2, port: ${listener.port}, as: 65001, import: accept, export: accept }]
 `,
