@@ -5,8 +5,9 @@
  */
 import type { Update } from '../../datastore/mod.ts';
 import type { IpAddress, Prefix } from '../../net/mod.ts';
-import { addressOf, decodeBlock } from './block.ts';
-import type { Block } from './block.ts';
+import { addressOf } from './block.ts';
+import { readDigest } from './digest.ts';
+import type { Digest } from './digest.ts';
 import { parseAffinityKey, parseBlockKey } from './keys.ts';
 import { decodeAffinity } from './records.ts';
 
@@ -21,7 +22,7 @@ export type OwnershipEvent = { readonly type: 'block'; readonly cidr: Prefix } |
 
 /**
  * What is kept of a block and its claims: some hundred bytes, where the block itself has kilobytes, because there may be
- * 20,000 of them. Ordinals in use are kept as characters of a text, the most compact list there is.
+ * 20,000 of them.
  */
 interface Entry {
   readonly cidr: Prefix;
@@ -29,14 +30,6 @@ interface Entry {
   claims: readonly string[];
   /** undefined when there is no block, or none that could be read. */
   block: Digest | undefined;
-}
-interface Digest {
-  /** Whose the block says it is; undefined for nobody's, and for what is no node's. */
-  readonly node: string | undefined;
-  /** Ordinals with that node. */
-  readonly own: string;
-  /** Ordinals with other nodes. */
-  readonly others: ReadonlyMap<string, string> | undefined;
 }
 const nobody: readonly string[] = [];
 
@@ -109,9 +102,9 @@ export class Ownership {
   private take(key: string, kv: { readonly value: string } | undefined): void {
     const cidr = parseBlockKey(key);
     if (cidr !== undefined) {
-      const block = kv && decodeBlock(kv.value);
+      const block = kv && readDigest(kv.value, cidr);
       // a broken block keeps its last good form: its addresses are still in use
-      if (block?.ok !== false) this.change(cidr, (entry) => (entry.block = block && this.digestOf(block.value)));
+      if (block?.ok !== false) this.change(cidr, (entry) => (entry.block = block && this.kept(block.value)));
       return;
     }
     const affinity = parseAffinityKey(key);
@@ -137,26 +130,12 @@ export class Ownership {
     for (const listener of this.listeners) listener(event);
   }
 
-  private digestOf({ affinity, allocations, attributes }: Block): Digest {
-    const self = nodeOf(affinity);
-    const own: number[] = [];
-    let others: Map<string, number[]> | undefined;
-    for (const [ordinal, index] of allocations.entries()) {
-      const node = index === null ? undefined : attributes[index]!.secondary['node'];
-      if (node === undefined || node === '') continue;
-      if (node === self) own.push(ordinal);
-      else {
-        others ??= new Map();
-        const ordinals = others.get(node);
-        if (ordinals) ordinals.push(ordinal);
-        else others.set(this.known(node)[0], [ordinal]);
-      }
-    }
-    const text = (ordinals: readonly number[]) => String.fromCharCode(...ordinals);
+  /** The same with names of nodes that are kept once. */
+  private kept({ node, own, others }: Digest): Digest {
     return {
-      node: self === undefined ? undefined : this.known(self)[0],
-      own: text(own),
-      others: others && new Map([...others].map(([node, ordinals]) => [node, text(ordinals)])),
+      node: node === undefined ? undefined : this.known(node)[0],
+      own,
+      others: others && new Map([...others].map(([other, ordinals]) => [this.known(other)[0], ordinals])),
     };
   }
 
@@ -174,6 +153,3 @@ function ownerOf({ claims, block }: Entry): string | undefined {
   if (!block) return claims.length === 1 ? claims[0] : undefined;
   return block.node !== undefined && claims.includes(block.node) ? block.node : undefined;
 }
-
-const nodeOf = (affinity: string | undefined): string | undefined =>
-  affinity?.startsWith('host:') ? affinity.slice('host:'.length) : undefined;

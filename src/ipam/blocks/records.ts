@@ -15,6 +15,7 @@ export type AffinityState = 'pending' | 'confirmed' | 'pendingDeletion';
 
 /** undefined for what no Calico wrote. Very old records are empty. */
 export function decodeAffinity(text: string): AffinityState | undefined {
+  if (text === CONFIRMED) return 'confirmed'; // nearly all are, and there are tens of thousands
   const json = parseJson(text === '' ? '{}' : text);
   if (!json.ok || !isObject(json.value)) return undefined;
   const state = json.value['state'] ?? 'confirmed';
@@ -23,6 +24,7 @@ export function decodeAffinity(text: string): AffinityState | undefined {
 }
 
 export const encodeAffinity = (state: AffinityState): string => `{"state":"${state}","deleted":false}`;
+const CONFIRMED = encodeAffinity('confirmed');
 
 /** How many addresses a handle has in each block: an index, the truth is in the blocks. */
 export type HandleCounts = ReadonlyMap<Prefix, number>;
