@@ -26,7 +26,8 @@ export interface AgentStatus {
 export class FactTable {
   /** A prefix with one owner, which is nearly every one, has no list of its own. */
   private readonly owners = new Map<Prefix, string | readonly string[]>();
-  private readonly prefixesByNode = new Map<string, Set<Prefix>>();
+  /** Lists: a node has few prefixes, and a set takes a kilobyte. */
+  private readonly prefixesByNode = new Map<string, Prefix[]>();
   private readonly nodes = new Map<string, NodeFacts>();
   private readonly nodeByAddress = new Map<string, string>();
   private readonly statuses = new Map<string, AgentStatus>();
@@ -41,8 +42,8 @@ export class FactTable {
     // by name: every announcer settles a conflict in the same way
     this.owners.set(prefix, owners.length === 0 ? node : [...owners, node].sort());
     const prefixes = this.prefixesByNode.get(node);
-    if (prefixes) prefixes.add(prefix);
-    else this.prefixesByNode.set(node, new Set([prefix]));
+    if (prefixes) prefixes.push(prefix);
+    else this.prefixesByNode.set(node, [prefix]);
     this.dirty.add(prefix);
   }
 
@@ -52,9 +53,10 @@ export class FactTable {
     const rest = owners.filter((other) => other !== node);
     if (rest.length > 0) this.owners.set(prefix, rest);
     else this.owners.delete(prefix);
-    const prefixes = this.prefixesByNode.get(node);
-    prefixes?.delete(prefix);
-    if (prefixes?.size === 0) this.prefixesByNode.delete(node);
+    const prefixes = this.prefixesByNode.get(node)!;
+    prefixes[prefixes.indexOf(prefix)] = prefixes.at(-1)!;
+    prefixes.pop();
+    if (prefixes.length === 0) this.prefixesByNode.delete(node);
     this.dirty.add(prefix);
   }
 

@@ -31,31 +31,12 @@ export async function* follow(
   const { backoff, reconcileMs, distrustMs, clock = systemClock } = options;
   const picture = new Picture();
   let stale = false;
-  let olderSince: number | undefined;
+  const distrust = new Distrust(distrustMs, clock);
   while (!signal.aborted) {
     let failure: string | undefined;
     try {
-      let revision: number | undefined;
-      const present = new Set<string>();
-      for await (const page of store.pages?.(prefix) ?? [await store.list(prefix)]) {
-        if (signal.aborted) return;
-        if (revision === undefined) {
-          revision = page.revision;
-          const older = revision < picture.revision;
-          if (older) olderSince ??= clock.now();
-          else olderSince = undefined;
-          if (olderSince !== undefined && clock.now() - olderSince < distrustMs) {
-            const text = `it is at revision ${revision}, ${picture.revision} was seen before`;
-            throw new DatastoreError('unavailable', `datastore ${store.name}: list ${prefix}: a stale answer: ${text}`);
-          }
-          // for so long, this is no replica catching up: the store was restored or made anew
-          if (older) picture.distrustRevisions();
-          olderSince = undefined;
-        }
-        yield* picture.page(page.kvs, present);
-      }
-      revision ??= 0;
-      yield* picture.endOfList(present, revision);
+      const revision = yield* listPhase(store, prefix, signal, picture, distrust);
+      if (revision === undefined) return;
       yield { type: 'inSync', revision };
       stale = false;
       const started = clock.now();
@@ -81,6 +62,55 @@ export async function* follow(
 
 /** A watch that lived longer shows that the store works; the next failure is a new one. */
 const LIVED_WELL_MS = 5_000;
+
+/** Gives the list's revision; undefined when `signal` aborted. Its own function, so that what it collects goes with it. */
+async function* listPhase(
+  store: Followed,
+  prefix: string,
+  signal: AbortSignal,
+  picture: Picture,
+  distrust: Distrust,
+): AsyncGenerator<Update, number | undefined> {
+  let revision: number | undefined;
+  const present = new Set<string>();
+  for await (const page of store.pages?.(prefix) ?? [await store.list(prefix)]) {
+    if (signal.aborted) return undefined;
+    if (revision === undefined) {
+      ({ revision } = page);
+      if (distrust.isStale(revision, picture)) {
+        const text = `it is at revision ${revision}, ${picture.revision} was seen before`;
+        throw new DatastoreError('unavailable', `datastore ${store.name}: list ${prefix}: a stale answer: ${text}`);
+      }
+    }
+    yield* picture.page(page.kvs, present);
+  }
+  revision ??= 0;
+  yield* picture.endOfList(present, revision);
+  return revision;
+}
+
+/** Lists that are older than what was seen: from a replica that will catch up, or from a store that was restored or made anew. */
+class Distrust {
+  private readonly ms: number;
+  private readonly clock: Clock;
+  private since: number | undefined;
+
+  constructor(ms: number, clock: Clock) {
+    this.ms = ms;
+    this.clock = clock;
+  }
+
+  /** Whether the list is to be refused. One that is older for so long is the truth. */
+  isStale(revision: number, picture: Picture): boolean {
+    const older = revision < picture.revision;
+    if (older) this.since ??= this.clock.now();
+    else this.since = undefined;
+    if (this.since !== undefined && this.clock.now() - this.since < this.ms) return true;
+    if (older) picture.distrustRevisions();
+    this.since = undefined;
+    return false;
+  }
+}
 
 /** Ends with the phase, or early when the watch turns out to be unreliable. */
 async function* watchPhase(
