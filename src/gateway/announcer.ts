@@ -59,9 +59,8 @@ export class Announcer {
   private readonly memory: Memory;
   private readonly tidy: Tidy;
   private readonly wakeup = new Wakeup();
-  private readonly announced: Map<Prefix, Announcement>;
-  /** Announced and not wanted any more. */
-  private readonly gone = new Set<Prefix>();
+  /** Announced and not wanted any more. Everything wanted is announced, so this is all there is to remember. */
+  private readonly gone: Map<Prefix, Announcement>;
   private holding = false;
   private recheck: Disposable | undefined;
   private waitingFor: string | undefined = 'the first complete list of the datastore';
@@ -73,10 +72,9 @@ export class Announcer {
     this.log = options.log ?? silentLogger;
     this.clock = options.clock ?? systemClock;
     this.plan = new Plan(this.facts, this.config.announce);
-    this.memory = new Memory(this.config.stateFile, this.clock, this.log);
+    this.memory = new Memory(this.config.stateFile, () => this.announced(), this.clock, this.log);
     this.tidy = new Tidy(this.clock);
-    this.announced = this.memory.recall();
-    for (const prefix of this.announced.keys()) this.gone.add(prefix);
+    this.gone = this.memory.recall();
     // Not `restarting`: nothing it hears changes what it says, so there is no neighbour to wait for. Gateways keep what
     // an earlier life told them until this one's End-of-RIB all the same.
     this.speaker = createSpeaker({ config: this.config.bgp, log: this.log, clock: this.clock });
@@ -117,7 +115,7 @@ export class Announcer {
     this.config = config;
     this.plan.apply(config.announce);
     this.memory.use(config.stateFile);
-    if (other) for (const [prefix, announcement] of this.announced) this.tell(prefix, announcement);
+    if (other) for (const [prefix, announcement] of this.announced()) this.tell(prefix, announcement);
     this.wakeup.notify();
   }
 
@@ -125,13 +123,18 @@ export class Announcer {
     return {
       datastore: { inSync: this.inSync, stale: this.stale },
       waitingFor: this.waitingFor,
-      announced: [...this.announced].map(([prefix, a]) => ({ prefix, ...a })),
-      held: this.holding ? [...this.gone] : [],
+      announced: [...this.announced()].map(([prefix, a]) => ({ prefix, ...a })),
+      held: this.holding ? [...this.gone.keys()] : [],
       leftOut: this.plan.leftOut,
       gateways: [...this.speaker.peers.values()].map((peer) => ({
         ...{ name: peer.config.name, address: peer.config.address, state: peer.state },
       })),
     };
+  }
+
+  private *announced(): Generator<readonly [Prefix, Announcement]> {
+    yield* this.plan.wanted;
+    yield* this.gone;
   }
 
   private get inSync(): boolean {
@@ -145,7 +148,7 @@ export class Announcer {
   private async announcing(signal: AbortSignal): Promise<void> {
     let sessions: Promise<void> | undefined;
     let listed = false;
-    for (const [prefix, announcement] of this.announced) this.tell(prefix, announcement);
+    for (const [prefix, announcement] of this.announced()) this.tell(prefix, announcement);
     while (!signal.aborted) {
       await this.wakeup.wait(signal);
       await sleep(GATHER_MS, signal, this.clock);
@@ -163,7 +166,7 @@ export class Announcer {
     }
     this.tidy[Symbol.dispose]();
     this.recheck?.[Symbol.dispose]();
-    this.memory.flush(this.announced);
+    this.memory.flush();
     await sessions;
   }
 
@@ -171,21 +174,20 @@ export class Announcer {
   private update(): void {
     const { wanted } = this.plan;
     const changed = this.plan.refresh();
-    for (const prefix of changed) {
+    for (const [prefix, before] of changed) {
+      const announced = before ?? this.gone.get(prefix);
       const announcement = wanted.get(prefix);
       if (announcement) {
         this.gone.delete(prefix);
-        if (!sameAnnouncement(this.announced.get(prefix), announcement)) this.tell(prefix, announcement);
-      } else this.noLongerWanted(prefix);
+        if (!sameAnnouncement(announced, announcement)) this.tell(prefix, announcement);
+      } else if (announced) this.noLongerWanted(prefix, announced);
     }
     const withdrawn = this.letGo();
-    if (changed.size > 0 || withdrawn > 0) this.memory.changed(this.announced);
+    if (changed.size > 0 || withdrawn > 0) this.memory.changed();
   }
 
-  private noLongerWanted(prefix: Prefix): void {
-    const announced = this.announced.get(prefix);
-    if (!announced) return;
-    this.gone.add(prefix);
+  private noLongerWanted(prefix: Prefix, announced: Announcement): void {
+    this.gone.set(prefix, announced);
     if (!announced.aggregate) return;
     // smaller ones have taken its place: it must go at once, or it draws what is not its own, and nobody is cut off
     for (const other of this.plan.wanted.keys()) {
@@ -197,20 +199,20 @@ export class Announcer {
 
   private withdraw(prefix: Prefix): void {
     this.gone.delete(prefix);
-    this.announced.delete(prefix);
     this.speaker.withdraw(prefix);
   }
 
   /** Withdraws what is not wanted any more, if that is not too much. Gives how many were withdrawn. */
   private letGo(): number {
-    const { config, gone, announced, guard } = this;
+    const { config, gone, guard } = this;
+    const announced = this.plan.wanted.size + gone.size;
     const now = this.clock.now();
-    const allowed = this.confirmed || guard.allows(announced.size, gone.size, config.guard, now);
+    const allowed = this.confirmed || guard.allows(announced, gone.size, config.guard, now);
     this.confirmed = false;
     this.recheck?.[Symbol.dispose]();
     if (!allowed) {
       if (!this.holding) {
-        const fields = { held: gone.size, announced: announced.size, wanted: this.plan.wanted.size };
+        const fields = { held: gone.size, announced, wanted: this.plan.wanted.size };
         this.log.error(fields, 'too much would be withdrawn at once; held until confirmed (godwit gateway confirm)');
       }
       this.holding = true;
@@ -220,7 +222,7 @@ export class Announcer {
     }
     this.holding = false;
     const count = gone.size;
-    for (const prefix of gone) {
+    for (const prefix of gone.keys()) {
       this.withdraw(prefix);
       guard.withdrawn(prefix, now);
     }
@@ -228,7 +230,6 @@ export class Announcer {
   }
 
   private tell(prefix: Prefix, announcement: Announcement): void {
-    this.announced.set(prefix, announcement);
     this.tidy.worked();
     this.guard.announced(prefix);
     const { nextHop, draining, covered } = announcement;

@@ -126,7 +126,7 @@ describe('announcements', () => {
     expect(story.plan.refresh().size).toBe(6);
     expect(story.plan.refresh().size).toBe(0);
     story.node(2, { addresses: { 4: ip('192.168.1.99') } });
-    expect([...story.plan.refresh()].sort()).toEqual([prefix('10.244.12.0/24'), prefix('10.244.2.0/24')]);
+    expect([...story.plan.refresh().keys()].sort()).toEqual([prefix('10.244.12.0/24'), prefix('10.244.2.0/24')]);
     story.node(2, { addresses: { 4: ip('192.168.1.99') }, labels: { new: 'label' } });
     expect(story.plan.refresh().size).toBe(0);
   });

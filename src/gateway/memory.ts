@@ -8,21 +8,26 @@ import { messageOf } from '../base/mod.ts';
 import type { Clock, Logger } from '../base/mod.ts';
 import { parseAddress, parsePrefix } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
-import type { Announcement, Announcements } from './announce.ts';
+import type { Announcement } from './announce.ts';
 
 /** A bunch of changes is written once it is over, and bunches not more often than that. */
 const SOON_MS = 50;
 const WRITE_EVERY_MS = 1000;
 
+type Announced = () => Iterable<readonly [Prefix, Announcement]>;
+
 export class Memory {
+  private readonly announced: Announced;
   private readonly clock: Clock;
   private readonly log: Logger;
   private file: string | undefined;
   private timer: Disposable | undefined;
   private writtenAt = -Infinity;
 
-  constructor(file: string | undefined, clock: Clock, log: Logger) {
+  /** `announced` gives what is to be written, as it is by then. */
+  constructor(file: string | undefined, announced: Announced, clock: Clock, log: Logger) {
     this.file = file;
+    this.announced = announced;
     this.clock = clock;
     this.log = log;
   }
@@ -52,24 +57,23 @@ export class Memory {
     return recalled;
   }
 
-  /** `announced` is what will be written, as it is by then. */
-  changed(announced: Announcements): void {
+  changed(): void {
     const next = Math.max(SOON_MS, this.writtenAt + WRITE_EVERY_MS - this.clock.now());
-    this.timer ??= this.clock.after(next, () => this.write(announced));
+    this.timer ??= this.clock.after(next, () => this.write());
   }
 
   /** Writes now what waits to be written. */
-  flush(announced: Announcements): void {
-    if (this.timer) this.write(announced);
+  flush(): void {
+    if (this.timer) this.write();
   }
 
-  private write(announced: Announcements): void {
+  private write(): void {
     this.timer?.[Symbol.dispose]();
     this.timer = undefined;
     this.writtenAt = this.clock.now();
     if (this.file === undefined) return;
     let text = '';
-    for (const [prefix, { nextHop, node, aggregate }] of announced) {
+    for (const [prefix, { nextHop, node, aggregate }] of this.announced()) {
       text += `${prefix} ${nextHop} ${aggregate ? 'aggregate' : 'node'} ${node}\n`;
     }
     try {

@@ -9,6 +9,8 @@ import { decide, sameAnnouncement } from './announce.ts';
 import type { AnnounceOptions, Announcement, Announcements, LeftOut } from './announce.ts';
 import type { FactTable } from './facts.ts';
 
+type Changed = Map<Prefix, Announcement | undefined>;
+
 export class Plan {
   private readonly facts: FactTable;
   private readonly announcements = new Map<Prefix, Announcement>();
@@ -38,10 +40,10 @@ export class Plan {
     this.facts.touchAll();
   }
 
-  /** Takes in what the facts have become; gives the prefixes whose announcement is new, different or gone. */
-  refresh(): ReadonlySet<Prefix> {
+  /** Takes in what the facts have become; gives the prefixes whose announcement is new, different or gone, with the one before. */
+  refresh(): ReadonlyMap<Prefix, Announcement | undefined> {
     const { facts, options } = this;
-    const changed = new Set<Prefix>();
+    const changed: Changed = new Map();
     this.newPools(changed);
     for (const prefix of facts.takeDirty()) {
       const { announcement, leftOut } = decide(prefix, facts, options);
@@ -60,7 +62,7 @@ export class Plan {
   }
 
   /** Aggregates are made within pools: other pools, other aggregates. */
-  private newPools(changed: Set<Prefix>): void {
+  private newPools(changed: Changed): void {
     const { within } = this.options;
     const inside = this.facts.pools.filter((pool) => within.some((outer) => prefixCovers(outer, pool)));
     const pools = [...new Set([...within, ...inside])];
@@ -71,7 +73,7 @@ export class Plan {
     this.facts.touchAll();
   }
 
-  private put(prefix: Prefix, announcement: Announcement | undefined, changed: Set<Prefix>): void {
+  private put(prefix: Prefix, announcement: Announcement | undefined, changed: Changed): void {
     const before = this.announcements.get(prefix);
     const covered = announcement?.aggregate === false && this.aggregator.covers(prefix);
     const now = announcement && announcement.covered !== covered ? { ...announcement, covered } : announcement;
@@ -82,6 +84,7 @@ export class Plan {
     }
     if (now) this.announcements.set(prefix, now);
     else this.announcements.delete(prefix);
-    changed.add(prefix);
+    // twice when pools change: the first is what was announced
+    if (!changed.has(prefix)) changed.set(prefix, before);
   }
 }

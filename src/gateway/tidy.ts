@@ -7,7 +7,7 @@
 import type { Clock } from '../base/mod.ts';
 import { releaseCode } from '../sys/mod.ts';
 
-/** Objects read, or prefixes told. A collection takes 15 to 60 ms on a busy machine. */
+/** Objects read, or prefixes told. Collections run beside the work, the last one before it is quiet with nothing else. */
 const COLLECT_EVERY = 2500;
 /** While the sessions start, milliseconds between collections, and how often. */
 const START_INTERVAL_MS = 200;
@@ -28,13 +28,13 @@ export class Tidy implements Disposable {
   worked(): void {
     if (++this.work < COLLECT_EVERY) return;
     this.work = 0;
-    Bun.gc(true);
+    Bun.gc(false);
   }
 
   /** The sessions begin to send what they have. */
   sessionsStart(rounds = START_ROUNDS): void {
     this.timer = this.clock.after(START_INTERVAL_MS, () => {
-      Bun.gc(true);
+      Bun.gc(rounds === 1);
       if (rounds > 1) this.sessionsStart(rounds - 1);
       else this.quiet();
     });

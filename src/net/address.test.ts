@@ -36,6 +36,15 @@ describe('addresses', () => {
     '10.0.0.256',
     '010.0.0.1',
     '1.2.3.4.5',
+    '1.2.3.4.',
+    '.1.2.3',
+    '1..2.3',
+    '1.2.3.00',
+    '1.2.3.0004',
+    '+1.2.3.4',
+    ' 1.2.3.4',
+    '1.2.3.4x',
+    '1.2.3.',
     ':',
     ':::',
     '1::2::3',
@@ -61,6 +70,11 @@ describe('prefixes', () => {
     expect(prefixContains(prefix('10.244.0.0/16'), ip('10.244.255.255'))).toBe(true);
     expect(prefixContains(prefix('10.244.0.0/16'), ip('10.245.0.0'))).toBe(false);
     expect(prefixContains(prefix('::/0'), ip('10.0.0.1'))).toBe(false);
+    expect(prefixContains(prefix('0.0.0.0/0'), ip('255.0.0.1'))).toBe(true);
+    expect(prefixContains(prefix('128.0.0.0/1'), ip('255.0.0.1'))).toBe(true);
+    expect(prefixContains(prefix('128.0.0.0/1'), ip('127.255.255.255'))).toBe(false);
+    expect(prefixContains(prefix('255.0.0.1/32'), ip('255.0.0.1'))).toBe(true);
+    expect(prefixContains(prefix('255.0.0.1/32'), ip('255.0.0.0'))).toBe(false);
     expect(prefixCovers(prefix('10.0.0.0/8'), prefix('10.1.0.0/16'))).toBe(true);
     expect(prefixCovers(prefix('10.1.0.0/16'), prefix('10.0.0.0/8'))).toBe(false);
     expect(prefixesOverlap(prefix('10.1.0.0/16'), prefix('10.0.0.0/8'))).toBe(true);

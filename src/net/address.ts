@@ -10,16 +10,27 @@ export type Prefix = string & { readonly __brand: 'Prefix' };
 export const familyOf = (text: IpAddress | Prefix): Family => (text.includes(':') ? 6 : 4);
 export const addressBits = (family: Family): 32 | 128 => (family === 4 ? 32 : 128);
 
-function parseIPv4Bytes(text: string): Uint8Array | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4) return undefined;
-  const bytes = new Uint8Array(4);
-  for (let i = 0; i < 4; i++) {
-    const part = parts[i]!;
-    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    bytes[i] = Number(part);
+/** The address in `text[0, end)` as a number; -1 for what is none. */
+function ipv4Number(text: string, end: number): number {
+  let value = 0;
+  let at = 0;
+  for (let part = 0; part < 4; part++) {
+    const start = at;
+    let octet = 0;
+    for (let digit = text.charCodeAt(at) - 48; at < end && digit >= 0 && digit <= 9; digit = text.charCodeAt(++at) - 48)
+      octet = 10 * octet + digit;
+    const length = at - start;
+    if (length === 0 || length > 3 || octet > 255 || (length > 1 && text[start] === '0')) return -1;
+    value = value * 256 + octet;
+    if (part < 3 && (at >= end || text[at++] !== '.')) return -1;
   }
-  return bytes;
+  return at === end ? value : -1;
+}
+
+function parseIPv4Bytes(text: string): Uint8Array | undefined {
+  const value = ipv4Number(text, text.length);
+  if (value < 0) return undefined;
+  return Uint8Array.of(value >>> 24, (value >>> 16) & 0xff, (value >>> 8) & 0xff, value & 0xff);
 }
 
 function parseIPv6Bytes(text: string): Uint8Array | undefined {
@@ -190,7 +201,12 @@ export function nthAddress(p: Prefix, index: number | bigint): IpAddress {
 export const prefixSize = (p: Prefix): bigint => 1n << BigInt(addressBits(familyOf(p)) - prefixLength(p));
 
 export function prefixContains(p: Prefix, address: IpAddress): boolean {
-  return familyOf(p) === familyOf(address) && prefixOf(address, prefixLength(p)) === p;
+  if (familyOf(p) !== familyOf(address)) return false;
+  const length = prefixLength(p);
+  if (familyOf(p) === 6) return prefixOf(address, length) === p;
+  // asked for every route: without a text in between
+  const differ = ipv4Number(p, p.indexOf('/')) ^ ipv4Number(address, address.length);
+  return length === 0 || differ >>> (32 - length) === 0;
 }
 
 /** Whether `inner` lies inside `outer` or is the same. */
