@@ -46,6 +46,12 @@ export class UpdateGroups {
     return this.groups.values();
   }
 
+  /** The others come first from now on. */
+  toEnd(group: UpdateGroup): void {
+    this.groups.delete(group.key);
+    this.groups.set(group.key, group);
+  }
+
   /** Puts the peer into the group that its settings and session ask for; false when it is there or has no session. */
   place(peer: Peer, family: Family): boolean {
     const { session } = peer;

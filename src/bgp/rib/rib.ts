@@ -362,12 +362,17 @@ class RibCore implements Rib {
       busy = true;
     }
     if (!this.deferred) {
+      let share = exportShare;
       for (const group of this.groups.all()) {
         if (group.dirty.size === 0 || group.blocked) continue;
+        share -= group.dirty.size;
         group.export();
         busy = true;
         this.checkOut(group);
         for (const id of group.members.keys()) this.tellOutput(this.peers[id]!, group.table.family);
+        if (share > 0) continue;
+        this.groups.toEnd(group);
+        break;
       }
     }
     for (const feed of this.feeds) feed.tell();
@@ -483,6 +488,9 @@ function* dropping(table: FamilyTable, peer: PeerId): Generator<void> {
     yield;
   }
 }
+
+/** Prefixes exported in one go, to all groups together: what is written for one group is sent while the next one's is made. */
+const exportShare = 16384;
 
 function worse(a: ReceiveResult, b: ReceiveResult): ReceiveResult {
   const rank = { ok: 0, discarded: 1, withdrawn: 2, reset: 3 };
