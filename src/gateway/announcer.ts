@@ -27,6 +27,8 @@ import { Tidy } from './tidy.ts';
 const GRACEFUL_SHUTDOWN = '65535:0';
 /** Changes come in bunches: this long is waited for the rest of one, milliseconds. */
 const GATHER_MS = 2;
+/** During the first list prefixes are decided on in portions of so many: with aggregates each portion costs a look at all. */
+const DECIDE_EARLY = 2500;
 
 export interface AnnouncerStatus {
   readonly datastore: { readonly inSync: boolean; readonly stale: string | undefined };
@@ -152,7 +154,12 @@ export class Announcer {
     while (!signal.aborted) {
       await this.wakeup.wait(signal);
       await sleep(GATHER_MS, signal, this.clock);
-      if (!this.inSync || signal.aborted) continue;
+      if (signal.aborted) break;
+      if (!this.inSync) {
+        // nobody hears it yet; what is decided now is not left for the end of the list
+        if (this.facts.pending >= DECIDE_EARLY) this.decide();
+        continue;
+      }
       if (!listed) this.log.info({}, 'the first list is complete');
       listed = true;
       this.update();
@@ -172,6 +179,13 @@ export class Announcer {
 
   /** Brings the announcements up to date as far as the guard allows. */
   private update(): void {
+    const changes = this.decide();
+    const withdrawn = this.letGo();
+    if (changes > 0 || withdrawn > 0) this.memory.changed();
+  }
+
+  /** Tells what is new or different, and notes what is not wanted any more. Gives the number of changes. */
+  private decide(): number {
     const { wanted } = this.plan;
     const changed = this.plan.refresh();
     for (const [prefix, before] of changed) {
@@ -182,8 +196,7 @@ export class Announcer {
         if (!sameAnnouncement(announced, announcement)) this.tell(prefix, announcement);
       } else if (announced) this.noLongerWanted(prefix, announced);
     }
-    const withdrawn = this.letGo();
-    if (changed.size > 0 || withdrawn > 0) this.memory.changed();
+    return changed.size;
   }
 
   private noLongerWanted(prefix: Prefix, announced: Announcement): void {

@@ -103,6 +103,11 @@ export class FactTable {
     for (const prefix of this.owners.keys()) this.dirty.add(prefix);
   }
 
+  /** How many prefixes may have changed. */
+  get pending(): number {
+    return this.dirty.size;
+  }
+
   /** The prefixes that may have changed since the last time. */
   takeDirty(): ReadonlySet<Prefix> {
     const { dirty } = this;

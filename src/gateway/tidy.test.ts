@@ -1,28 +1,55 @@
-import { expect, spyOn, test } from 'bun:test';
+import { expect, test } from 'bun:test';
 import { ManualClock } from '../base/mod.ts';
 import { Tidy } from './tidy.ts';
 
-test('garbage is collected after so much work and while sessions start, and not for ever', () => {
-  using collect = spyOn(Bun, 'gc').mockImplementation(() => 0);
-  const clock = new ManualClock();
-  using tidy = new Tidy(clock);
-  for (let i = 0; i < 2499; i++) tidy.worked();
-  expect(collect).toHaveBeenCalledTimes(0);
-  tidy.worked();
-  expect(collect).toHaveBeenCalledTimes(1);
+class FakeMemory {
+  mib = 100;
+  collections = 0;
+  releases = 0;
+  size(): number {
+    return this.mib * 2 ** 20;
+  }
+  collect(): void {
+    this.collections++;
+    this.mib -= 20;
+  }
+  releaseCode(): void {
+    this.releases++;
+    this.mib -= 10;
+  }
+}
+
+test('garbage is collected when the process has grown by work, and not for ever', () => {
+  const [clock, memory] = [new ManualClock(), new FakeMemory()];
+  using tidy = new Tidy(clock, memory);
+  const work = (mib: number) => {
+    memory.mib += mib;
+    for (let i = 0; i < 50; i++) tidy.worked();
+  };
+  for (let i = 0; i < 24; i++) work(1);
+  expect(memory.collections).toBe(0);
+  work(1);
+  expect(memory.collections).toBe(1);
+  for (let i = 0; i < 24; i++) work(1);
+  expect(memory.collections).toBe(1);
+  work(1);
+  expect(memory.collections).toBe(2);
+  // while sessions start as well, and once more in the end
   tidy.sessionsStart();
   clock.advance(1000);
-  expect(collect).toHaveBeenCalledTimes(6);
+  expect(memory.collections).toBe(2);
+  memory.mib += 30;
+  clock.advance(900);
+  expect(memory).toMatchObject({ collections: 3, releases: 0 });
   clock.advance(600_000);
-  expect(collect).toHaveBeenCalledTimes(11);
+  expect(memory).toMatchObject({ collections: 4, releases: 10 });
 });
 
 test('nothing is left to do once it is disposed of', () => {
-  using collect = spyOn(Bun, 'gc').mockImplementation(() => 0);
-  const clock = new ManualClock();
-  const tidy = new Tidy(clock);
+  const [clock, memory] = [new ManualClock(), new FakeMemory()];
+  const tidy = new Tidy(clock, memory);
   tidy.sessionsStart();
   tidy[Symbol.dispose]();
   clock.advance(600_000);
-  expect(collect).toHaveBeenCalledTimes(0);
+  expect(memory).toMatchObject({ collections: 0, releases: 0 });
 });

@@ -1,47 +1,75 @@
 /**
  * Memory of the start. Reading tens of thousands of blocks and telling all gateways of them leaves garbage everywhere
  * between what stays; the runtime would let the heap double before it collects, and what is then spread over it keeps it
- * that large for good. So garbage is collected after every so much work, and while the sessions send their first tables;
- * when that is over, the code that only the start needed is given back, too.
+ * that large for good. So garbage is collected whenever the process has grown by so much, while there is work; when the
+ * sessions have their first tables, the code that only the start needed is given back, too.
  */
 import type { Clock } from '../base/mod.ts';
 import { releaseCode } from '../sys/mod.ts';
 
-/** Objects read, or prefixes told. Collections run beside the work, the last one before it is quiet with nothing else. */
-const COLLECT_EVERY = 2500;
-/** While the sessions start, milliseconds between collections, and how often. */
-const START_INTERVAL_MS = 200;
-const START_ROUNDS = 10;
+/** Growth that is worth a collection, bytes. One takes 15 to 60 ms. */
+const GROWTH = 24 * 2 ** 20;
+/** Objects read, or prefixes told, between two looks at the growth. */
+const LOOK_EVERY = 50;
+/** While the sessions start, milliseconds between two looks, and how many. */
+const START_INTERVAL_MS = 50;
+const START_ROUNDS = 40;
 /** From then on now and then: code that ran for one change need not stay in memory, either. */
 const INTERVAL_MS = 60_000;
 
+export interface ProcessMemory {
+  /** Resident, bytes. */
+  size(): number;
+  collect(): void;
+  releaseCode(): void;
+}
+
 export class Tidy implements Disposable {
   private readonly clock: Clock;
+  private readonly memory: ProcessMemory;
   private work = 0;
+  /** The size after the last collection, or before any work. */
+  private size: number;
   private timer: Disposable | undefined;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, memory: ProcessMemory = ours) {
     this.clock = clock;
+    this.memory = memory;
+    this.size = memory.size();
   }
 
   /** One object more was read, or one prefix more was told. */
   worked(): void {
-    if (++this.work < COLLECT_EVERY) return;
-    this.work = 0;
-    Bun.gc(false);
+    if (++this.work % LOOK_EVERY === 0) this.look();
   }
 
   /** The sessions begin to send what they have. */
   sessionsStart(rounds = START_ROUNDS): void {
     this.timer = this.clock.after(START_INTERVAL_MS, () => {
-      Bun.gc(rounds === 1);
-      if (rounds > 1) this.sessionsStart(rounds - 1);
-      else this.quiet();
+      if (rounds > 1) {
+        this.look();
+        this.sessionsStart(rounds - 1);
+      } else {
+        this.collect();
+        this.quiet();
+      }
     });
   }
 
+  private look(): void {
+    const { size } = this;
+    const now = this.memory.size();
+    if (now - size > GROWTH) this.collect();
+    else if (now < size) this.size = now;
+  }
+
+  private collect(): void {
+    this.memory.collect();
+    this.size = this.memory.size();
+  }
+
   private quiet(): void {
-    releaseCode();
+    this.memory.releaseCode();
     this.timer = this.clock.after(INTERVAL_MS, () => this.quiet());
   }
 
@@ -49,3 +77,9 @@ export class Tidy implements Disposable {
     this.timer?.[Symbol.dispose]();
   }
 }
+
+const ours: ProcessMemory = {
+  size: () => process.memoryUsage.rss(),
+  collect: () => Bun.gc(true),
+  releaseCode: () => void releaseCode(),
+};
