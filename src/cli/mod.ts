@@ -30,6 +30,7 @@ const groups: Readonly<Record<string, Group>> = {
   patch: { description: 'Change fields of a resource.', load: resources },
   delete: { description: 'Delete resources.', load: resources },
   validate: { description: 'Judge files of resources; no datastore is needed.', load: resources },
+  explain: { description: 'Kinds of resources, and what may stand in one.', load: () => import('./explain.ts') },
   reflectors: {
     description: 'Automatic route reflectors: the plan, and how each node stands.',
     load: () => import('./reflectors.ts'),

@@ -17,7 +17,7 @@ interface Definition {
   readonly shape?: Readonly<Record<string, z.core.$ZodType>>;
 }
 
-const definition = (schema: z.core.$ZodType): Definition => schema._zod.def;
+export const definition = (schema: z.core.$ZodType): Definition => schema._zod.def;
 
 /** What wraps a field (optional, default, preprocess) says nothing about how it is stored. */
 function unwrap(schema: z.core.$ZodType): z.core.$ZodType {

@@ -14,9 +14,15 @@ import type { Selector } from './selector/selector.ts';
 
 const storedForms = new WeakMap<z.core.$ZodType, (value: Json) => Json>();
 const explicitFields = new WeakSet<z.core.$ZodType>();
+const allowedTexts = new WeakMap<z.core.$ZodType, string>();
+const defaults = new WeakMap<z.core.$ZodType, unknown>();
 
 /** How the field is stored; undefined when it is stored as it was given. */
 export const storedForm = (schema: z.core.$ZodType): ((value: Json) => Json) | undefined => storedForms.get(schema);
+/** What the field allows, in words; undefined for what only wraps one. */
+export const allowedText = (schema: z.core.$ZodType): string | undefined => allowedTexts.get(schema);
+/** What the field is when it is left out, as the program has it; undefined where that is nothing. */
+export const defaultValue = (schema: z.core.$ZodType): unknown => defaults.get(schema);
 /** Whether `false`, `0` and `""` are written out (a pointer in Calico's Go types) and not left out as empty. */
 export const isExplicit = (schema: z.core.$ZodType): boolean => explicitFields.has(schema);
 
@@ -30,6 +36,7 @@ export function field<T>(allowed: string, parse: Parse<T>, stored?: (value: T) =
     context.addIssue({ code: 'custom', message: `allowed: ${allowed}` });
     return z.NEVER;
   });
+  allowedTexts.set(schema, allowed);
   if (stored) {
     storedForms.set(schema, (value) => {
       const parsed = parse(value);
@@ -44,6 +51,8 @@ export function explicit<S extends z.ZodType>(schema: S): S {
   const copy = schema.clone();
   const stored = storedForms.get(schema);
   if (stored) storedForms.set(copy, stored);
+  const allowed = allowedTexts.get(schema);
+  if (allowed !== undefined) allowedTexts.set(copy, allowed);
   explicitFields.add(copy);
   return copy;
 }
@@ -56,8 +65,13 @@ export function section<S extends z.ZodRawShape>(shape: S) {
   });
 }
 
-export const list = <S extends z.ZodType>(item: S, what: string, max = 10_000) =>
-  z.array(item, { error: () => `allowed: a list of ${what}` }).max(max, { error: `allowed: at most ${max} ${what}` });
+export function list<S extends z.ZodType>(item: S, what: string, max = 10_000) {
+  const schema = z
+    .array(item, { error: () => `allowed: a list of ${what}` })
+    .max(max, { error: `allowed: at most ${max} ${what}` });
+  allowedTexts.set(schema, `a list of ${what}`);
+  return schema;
+}
 
 /** JSON we keep but do not look into. */
 export const opaque = z.unknown();
@@ -88,10 +102,15 @@ export function optional<S extends z.ZodType>(schema: S) {
   return z.preprocess((value) => (value === '' || value === null ? undefined : value), schema.optional());
 }
 
-/** The same for fields with a default: absent, null and empty mean the default. */
-export function withDefault<S extends z.ZodType>(schema: S, value: z.output<S>) {
+/**
+ * The same for fields with a default: absent, null and empty mean the default. `shown` is what people are told where the
+ * value says less than what it comes to.
+ */
+export function withDefault<S extends z.ZodType>(schema: S, value: z.output<S>, shown?: string) {
   const fallback = schema.optional().transform((given): z.output<S> => (given === undefined ? value : given));
-  return z.preprocess((given) => (given === '' || given === null ? undefined : given), fallback);
+  const wrapped = z.preprocess((given) => (given === '' || given === null ? undefined : given), fallback);
+  defaults.set(wrapped, shown ?? value);
+  return wrapped;
 }
 
 const ofFamily = (family: Family | undefined) => (address: IpAddress | undefined) =>
@@ -147,14 +166,18 @@ export const duration = (minSeconds = 0, maxSeconds = 2 ** 31) =>
   );
 
 /** The error says where in the selector it goes wrong. */
-export const selector = () =>
-  z.unknown().transform((value, context): Selector => {
+export function selector() {
+  const allowed = 'a selector, as has(rack) && zone == "a"';
+  const schema = z.unknown().transform((value, context): Selector => {
     const parsed = typeof value === 'string' ? parseSelector(value) : undefined;
     if (parsed?.ok) return parsed.value;
     const where = parsed ? ` (at character ${parsed.error.position + 1}: ${parsed.error.message})` : '';
-    context.addIssue({ code: 'custom', message: `allowed: a selector, as has(rack) && zone == "a"${where}` });
+    context.addIssue({ code: 'custom', message: `allowed: ${allowed}${where}` });
     return z.NEVER;
   });
+  allowedTexts.set(schema, allowed);
+  return schema;
+}
 
 const label = /^[a-z0-9]([-a-z0-9]{0,251}[a-z0-9])?$/;
 /** A DNS subdomain in lower case, as Kubernetes wants names. */

@@ -1,5 +1,7 @@
 /** Calico's resources: kinds and their schemas, selectors, keys, and the typed view of a datastore's resources. */
 export * from './client.ts';
+export { explainKind } from './explain.ts';
+export type { FieldText } from './explain.ts';
 export { formatDuration, parseDuration } from './duration.ts';
 export * from './json.ts';
 export * from './keys.ts';

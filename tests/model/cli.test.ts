@@ -167,6 +167,15 @@ describe.skipIf(!here)('resources', () => {
     );
   });
 
+  test('kinds are explained, in the words of their errors', () => {
+    expect(godwit(['explain']).out).toMatch(/^IPPool +projectcalico\.org\/v3 +no +ippools, ipp/m);
+    expect(godwit(['explain', 'pool']).out).toMatch(/^spec\.cidr +\(required\) +an IPv4 or IPv6 prefix/m);
+    expect(godwit(['explain', 'clusterconfig.routeReflectors.holdDown']).out).toContain('30s');
+    expect(godwit(['explain', 'bgpfilter.spec.importV4.operations']).out.split('\n')).toHaveLength(8);
+    expect(godwit(['explain', 'pool.nothing']).error).toContain('IPPool has no field spec.nothing');
+    expect(godwit(['explain', 'nothing']).error).toContain('nothing is no kind');
+  });
+
   test('what needs the datastore to judge', () => {
     expect(godwit(['create', '-f', '-'], pools).status).toBe(0);
     const overlapping =

@@ -20,10 +20,10 @@ const fields = section({
   natOutgoing: withDefault(flag, false),
   disabled: withDefault(flag, false),
   disableBGPExport: withDefault(flag, false),
-  blockSize: withDefault(integer(0, 128), 0),
+  blockSize: withDefault(integer(0, 128), 0, '26, for IPv6 122'),
   nodeSelector: withDefault(selector(), allSelector),
   namespaceSelector: optional(selector()),
-  allowedUses: withDefault(list(choice(...poolUses), 'Workload, Tunnel, LoadBalancer', 10), []),
+  allowedUses: withDefault(list(choice(...poolUses), 'Workload, Tunnel, LoadBalancer', 10), [], 'Workload, Tunnel'),
   assignmentMode: withDefault(explicit(choice('Automatic', 'Manual')), 'Automatic'),
 });
 
