@@ -31,8 +31,8 @@ async function explain(given: string, options: OutputOptions): Promise<void> {
   const kind = kindByName(name);
   if (!kind) throw new GodwitError('input', `${printable(name)} is no kind`, { hint: 'godwit explain lists them.' });
   const path = ['spec', ...(steps[0] === 'spec' ? steps.slice(1) : steps)].join('.');
-  const below = (field: string) => field === path || field.startsWith(`${path}.`) || field.startsWith(`${path}[]`);
-  const fields = explainKind(kind).filter((field) => below(field.path));
+  const plain = (field: string) => `${field.replaceAll('[]', '')}.`;
+  const fields = explainKind(kind).filter((field) => plain(field.path).startsWith(plain(path)));
   if (fields.length === 0)
     throw new GodwitError('input', `${kind} has no field ${printable(path)}`, {
       hint: `godwit explain ${name} lists them.`,

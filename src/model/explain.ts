@@ -60,5 +60,5 @@ function textOf(value: unknown, allowed: string | undefined): string | undefined
   if (isObject(value)) return typeof value['text'] === 'string' ? value['text'] : undefined;
   // seconds in the program
   if (typeof value === 'number' && allowed?.startsWith('a duration') === true) return formatDuration(value);
-  return String(value);
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
