@@ -39,6 +39,10 @@ test('a range of neighbours, in the words of each program', () => {
     ' neighbor RANGE1 peer-group\n neighbor RANGE1 remote-as 64512\n neighbor RANGE1 timers connect 1\n' +
       ' bgp listen range 192.168.2.0/24 peer-group RANGE1\n',
   );
+  // FRR is kept waiting for a range by a neighbour that never comes, and by nobody else
+  const waiting = ' update-delay 10 3\n neighbor 192.0.2.254 remote-as external\n neighbor 192.0.2.254 passive\n';
+  expect(configOf(scenario('gateway-dynamic-neighbors'), 'gw1')).toContain(waiting);
+  expect(configOf(scenario('gateway-announcer'), 'gw1')).not.toContain('update-delay');
   const bird = configOf(scenario('gateway-dynamic-neighbors-bird'), 'gw1');
   expect(bird).toContain('  neighbor range 192.168.1.0/24 as 65101;\n  direct;\n');
   expect(bird).toContain('import where net ~ [ 10.233.0.0/16+ ];');

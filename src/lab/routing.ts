@@ -104,6 +104,18 @@ function godwit(speaker: Speaker, control: string): string {
   });
 }
 
+/**
+ * FRR that starts again says that it has told all its routes (End-of-RIB) as soon as it has heard as much from those who are
+ * back by then, and the others' helpers drop what it has not told yet. `update-delay` makes it wait, but only for neighbours
+ * that are written down, which those of a range are not: one that never comes keeps it waiting for the second number of
+ * seconds, and by then the range's are back. RFC 5737 says that nobody has the address.
+ */
+const waitForRanges = [
+  ' update-delay 10 3',
+  ' neighbor 192.0.2.254 remote-as external',
+  ' neighbor 192.0.2.254 passive',
+];
+
 function frr(speaker: Speaker): string {
   const { id, as, networks, peers } = speaker;
   const inFamily: string[] = networks.map((network) => `  network ${network}`);
@@ -130,6 +142,7 @@ function frr(speaker: Speaker): string {
     ...['log stdout', 'route-map ALL permit 10', 'exit', 'route-map NONE deny 10', 'exit', ...maps],
     ...[`router bgp ${as}`, ` bgp router-id ${id}`, ' no bgp default ipv4-unicast', ' no bgp network import-check'],
     ...[' coalesce-time 100', ' bgp graceful-restart', ' bgp graceful-restart preserve-fw-state'],
+    ...(peers.some(({ to }) => 'range' in to) ? waitForRanges : []),
     ...sessions,
     ...[' address-family ipv4 unicast', ...inFamily, ' exit-address-family', 'exit', ''],
   ].join('\n');
