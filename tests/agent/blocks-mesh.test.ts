@@ -59,6 +59,34 @@ describe.skipIf(!here)('three nodes with blocks', () => {
     await cluster.node(1).hasRoutes(blackhole(1), to(2), to(3));
   });
 
+  test('a filter’s rule about an interface holds for the way to the next hop', async () => {
+    const mesh = (nodeToNodeMeshEnabled: boolean) =>
+      putResource(cluster.store, {
+        ...{ kind: 'BGPConfiguration', metadata: { name: 'default' }, spec: { nodeToNodeMeshEnabled } },
+      });
+    const rejected = (name: string) =>
+      putResource(cluster.store, {
+        ...{ kind: 'BGPFilter', metadata: { name: 'f' } },
+        spec: { importV4: [{ interface: name, cidr: own(2), matchOperator: 'Equal', action: 'Reject' }] },
+      });
+    await rejected('eth*');
+    await putResource(cluster.store, {
+      ...{ kind: 'BGPPeer', metadata: { name: 'all' } },
+      spec: { nodeSelector: 'all()', peerSelector: 'all()', filters: ['f'] },
+    });
+    await mesh(false);
+    await cluster.node(1).hasRoutes(blackhole(1), to(3));
+    await cluster.node(3).hasRoutes(blackhole(3), to(1));
+    await rejected('*.calico');
+    await cluster.node(1).hasRoutes(blackhole(1), to(2), to(3));
+    await cluster.store.delete('/calico/resources/v3/projectcalico.org/bgppeers/all');
+    await mesh(true);
+    for (const n of [1, 2, 3]) {
+      await cluster.node(n).ready();
+      await cluster.node(n).hasRoutes(blackhole(n), ...[1, 2, 3].filter((other) => other !== n).map(to));
+    }
+  }, 60_000);
+
   test('a route deleted by hand is back; one of somebody else is left alone (F17, F18)', async () => {
     const node = cluster.node(1);
     node.run('ip', 'route', 'del', own(2));

@@ -44,7 +44,7 @@ export interface SpeakerPlan {
 export function speakerPlan(inputs: BgpConfigInputs): SpeakerPlan {
   const { node, secret } = inputs;
   const problems: string[] = [];
-  const policies = new PolicyWriter(node, inputs.blocks, problems);
+  const policies = new PolicyWriter(node, inputs.blocks);
   const sessions = new Map<IpAddress, BgpSession>();
   const neighbors: NeighborConfig[] = [];
   for (const session of node.sessions) {
@@ -140,10 +140,8 @@ class PolicyWriter {
   private own: readonly PolicyTerm[] | undefined;
   private readonly reflects: boolean;
   private readonly marks: readonly PolicyTerm[];
-  private readonly problems: string[];
 
-  constructor(node: NodeBgp, blocks: readonly Prefix[], problems: string[]) {
-    this.problems = problems;
+  constructor(node: NodeBgp, blocks: readonly Prefix[]) {
     this.blocks = blocks;
     this.reflects = clusterIdOf(node) !== undefined;
     const kept = node.pools.filter((pool) => !pool.export).map(({ cidr }) => cidr);
@@ -168,9 +166,9 @@ class PolicyWriter {
     if (session.importRules.length === 0 && guarded.length === 0 && !session.toGateway) return 'accept';
     const name = this.name('import', session, external);
     if (this.has(name)) return name;
-    const { terms, lists, problems } = ruleTerms(name, session.importRules, session.family, external);
+    const { terms, lists } = ruleTerms(name, session.importRules, session.family, external);
     const all = [...guarded, ...terms, ...(session.toGateway ? this.ending : [])];
-    this.add({ name, terms: all, default: session.toGateway ? 'reject' : 'accept' }, lists, problems);
+    this.add({ name, terms: all, default: session.toGateway ? 'reject' : 'accept' }, lists);
     return name;
   }
 
@@ -180,11 +178,11 @@ class PolicyWriter {
     const plain = session.exportRules.length === 0 && !ownOnly;
     const name = plain ? 'export' : this.name('export', session, external);
     if (this.has(name)) return name;
-    const { terms, lists, problems } = ruleTerms(name, session.exportRules, session.family, external);
+    const { terms, lists } = ruleTerms(name, session.exportRules, session.family, external);
     // oxlint-disable-next-line unicorn/no-thenable -- the word for a term's verdict; never awaited
     const others: PolicyTerm = { name: 'of others', match: { source: ['ebgp', 'ibgp'] }, then: 'reject' };
     const all = [...this.marks, ...terms, ...(ownOnly ? [others] : []), ...this.ending];
-    this.add({ name, terms: all, default: 'reject' }, lists, problems);
+    this.add({ name, terms: all, default: 'reject' }, lists);
     return name;
   }
 
@@ -217,10 +215,9 @@ class PolicyWriter {
     return this.policies.some((policy) => policy.name === name);
   }
 
-  private add(policy: PolicyDescription, lists: readonly PrefixList[], problems: readonly string[]): void {
+  private add(policy: PolicyDescription, lists: readonly PrefixList[]): void {
     this.policies.push(policy);
     this.lists.push(...lists);
-    this.problems.push(...problems);
   }
 
   private within(name: string, prefixes: readonly Prefix[]): string {

@@ -11,21 +11,14 @@ export const localPrefOf = (priority: number): number => MAX_PRIORITY - priority
 export interface RuleTerms {
   readonly terms: readonly PolicyTerm[];
   readonly lists: readonly PrefixList[];
-  /** Rules that mean nothing here, and so never fit. */
-  readonly problems: readonly string[];
 }
 
 /** `name` begins the names of prefix lists; `external` says of which kind the session is. */
 export function ruleTerms(name: string, rules: readonly BgpFilterRule[], family: Family, external: boolean): RuleTerms {
   const terms: PolicyTerm[] = [];
   const lists: PrefixList[] = [];
-  const problems: string[] = [];
   for (const [i, rule] of rules.entries()) {
     if (rule.peerType !== undefined && (rule.peerType === 'eBGP') !== external) continue;
-    if (rule.interface !== undefined) {
-      problems.push(`rule ${i + 1} of ${name} asks for interface ${rule.interface}, which routes here do not tell`);
-      continue;
-    }
     const list = rule.cidr === undefined ? undefined : prefixList(`${name} ${i + 1}`, rule.cidr, rule, family);
     if (list) lists.push(list);
     const [match, set] = [matchOf(rule, list?.name), setOf(rule)];
@@ -37,7 +30,7 @@ export function ruleTerms(name: string, rules: readonly BgpFilterRule[], family:
       then: rule.action === 'Accept' ? 'accept' : 'reject',
     });
   }
-  return { terms, lists, problems };
+  return { terms, lists };
 }
 
 function prefixList(name: string, cidr: Prefix, rule: BgpFilterRule, family: Family): PrefixList {
@@ -57,6 +50,7 @@ function matchOf(rule: BgpFilterRule, list: string | undefined): PolicyMatch {
   const preference = priority === undefined ? undefined : localPrefOf(priority);
   return {
     ...(list !== undefined && { prefixLists: [list] }),
+    ...(rule.interface !== undefined && { interface: rule.interface }),
     ...(rule.source === 'RemotePeers' && { source: ['ebgp', 'ibgp'] as const }),
     ...(communities && { communities: communities.values }),
     ...(asPathPrefix.length > 0 && { asPath: [`^${asPathPrefix.join(' ')}`] }),

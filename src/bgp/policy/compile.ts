@@ -6,6 +6,7 @@
 import { err, ok } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
 import { addressBytes, addressFromBytes, prefixContains } from '../../net/mod.ts';
+import type { IpAddress } from '../../net/mod.ts';
 import type { PolicyRoute, PolicyVerdict, RoutePolicy } from '../rib/mod.ts';
 import { SegmentType } from '../wire/mod.ts';
 import type { AsPath, Origin, PathAttributes } from '../wire/mod.ts';
@@ -27,16 +28,23 @@ interface Term {
 
 const originCode: Record<'igp' | 'egp' | 'incomplete', Origin> = { igp: 0, egp: 1, incomplete: 2 };
 
-/** Compiles a policy; the error names the policy, the term and what is wrong. */
+/** Names of the devices by which packets leave to a next hop, at the moment; none when it is out of reach. */
+export type DevicesOf = (nextHop: IpAddress) => readonly string[];
+
+/**
+ * Compiles a policy; the error names the policy, the term and what is wrong. What `devicesOf` says counts at the moment a
+ * route comes by: one that stays is not judged anew when the way to its next hop changes.
+ */
 export function compilePolicy(
   description: PolicyDescription,
   lists: readonly PrefixList[] = [],
+  devicesOf: DevicesOf = () => [],
 ): Result<RoutePolicy, string> {
   const byName = new Map(lists.map((list) => [list.name, list]));
   const terms: Term[] = [];
   for (const [i, term] of description.terms.entries()) {
     const name = term.name ?? String(i + 1);
-    const tests = compileMatch(term.match ?? {}, byName);
+    const tests = compileMatch(term.match ?? {}, byName, devicesOf);
     if (!tests.ok) return err(`policy ${description.name}, term ${name}: ${tests.error}`);
     const changes = compileSet(term.set ?? {});
     if (!changes.ok) return err(`policy ${description.name}, term ${name}: ${changes.error}`);
@@ -68,7 +76,11 @@ function apply(terms: readonly Term[], accepts: boolean, name: string, route: Po
 
 // --------------------------------------------------------------------------------------------------------- matching
 
-function compileMatch(match: PolicyMatch, lists: ReadonlyMap<string, PrefixList>): Result<Test[], string> {
+function compileMatch(
+  match: PolicyMatch,
+  lists: ReadonlyMap<string, PrefixList>,
+  devicesOf: DevicesOf,
+): Result<Test[], string> {
   const tests: Test[] = [];
   if (match.family !== undefined) tests.push((route) => route.family === match.family);
   if (match.source) tests.push((route) => match.source!.includes(route.source));
@@ -102,6 +114,14 @@ function compileMatch(match: PolicyMatch, lists: ReadonlyMap<string, PrefixList>
       const address = addressFromBytes(a.nextHop.address);
       return nextHop.some((p) => prefixContains(p, address));
     });
+  }
+  if (match.interface !== undefined) {
+    const words = match.interface.split('*').map((word) => RegExp.escape(word));
+    const named = new RegExp(`^${words.join('.*')}$`);
+    tests.push(
+      (route, a) =>
+        route.source !== 'local' && devicesOf(addressFromBytes(a.nextHop.address)).some((device) => named.test(device)),
+    );
   }
   if (match.asPath) {
     const matchers: ((path: AsPath) => boolean)[] = [];

@@ -6,4 +6,5 @@ export * from './types.ts';
 export { compileAsPath } from './aspath.ts';
 export { hasWildcard, parseCommunity } from './community.ts';
 export { compilePolicy } from './compile.ts';
+export type { DevicesOf } from './compile.ts';
 export { permits } from './prefixlist.ts';

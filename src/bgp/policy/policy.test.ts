@@ -1,7 +1,7 @@
 // oxlint-disable unicorn/no-thenable -- `then` is the word for a term's verdict, and a term is never awaited
 import { describe, expect, test } from 'bun:test';
 import { addressBytes, ip, prefix } from '../../net/mod.ts';
-import type { Asn } from '../../net/mod.ts';
+import type { Asn, IpAddress } from '../../net/mod.ts';
 import type { PolicyRoute } from '../rib/mod.ts';
 import type { PathAttributes } from '../wire/mod.ts';
 import { compilePolicy, parseCommunity, permits } from './mod.ts';
@@ -37,8 +37,10 @@ const lists: PrefixList[] = [
   { name: 'others', rules: [{ prefix: prefix('192.168.0.0/16'), permit: true }] },
 ];
 
+const devicesOf = (nextHop: IpAddress) => (nextHop === '10.0.0.2' ? ['lo', 'eth0.1'] : []);
+
 function policy(terms: PolicyTerm[], fallback: 'accept' | 'reject' = 'reject') {
-  const compiled = compilePolicy({ name: 'p', terms, default: fallback }, lists);
+  const compiled = compilePolicy({ name: 'p', terms, default: fallback }, lists, devicesOf);
   if (!compiled.ok) throw new Error(compiled.error);
   return compiled.value;
 }
@@ -71,6 +73,12 @@ describe('matches', () => {
     [{ largeCommunities: ['64512:*:3'] }, false],
     [{ nextHop: [prefix('10.0.0.0/30')] }, true],
     [{ nextHop: [prefix('10.0.1.0/24'), prefix('::/0')] }, false],
+    [{ interface: 'eth0.1' }, true],
+    [{ interface: 'eth*' }, true],
+    [{ interface: '*' }, true],
+    [{ interface: '*.calico' }, false],
+    [{ interface: 'eth0' }, false],
+    [{ interface: 'eth0x1' }, false],
     [{ neighbors: [prefix('10.0.0.2/32')] }, true],
     [{ neighborAs: [1 as Asn] }, false],
     [{ source: ['ebgp', 'local'] }, true],
@@ -111,6 +119,13 @@ describe('matches', () => {
     ];
     expect(yes.filter((p) => !permitted(p))).toEqual([]);
     expect(no.filter((p) => permitted(p))).toEqual([]);
+  });
+
+  test('a device is a matter of the next hop, and our own routes have none', () => {
+    const named = policy([{ match: { interface: '*' }, then: 'accept' }]);
+    const nextHop = { address: addressBytes(ip('10.0.0.3')), linkLocal: undefined };
+    expect(named.apply({ ...route, attributes: { ...base, nextHop } }).accept).toBe(false);
+    expect(named.apply({ ...route, source: 'local' }).accept).toBe(false);
   });
 });
 

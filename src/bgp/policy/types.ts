@@ -35,6 +35,8 @@ export interface PolicyMatch {
   readonly largeCommunities?: readonly string[];
   /** The next hop lies in one of these. */
   readonly nextHop?: readonly Prefix[];
+  /** The way to the next hop is by a device of such a name, `*` standing for any characters. Our own routes have none. */
+  readonly interface?: string;
   /** Learned from a neighbour in one of these prefixes, or of this AS. */
   readonly neighbors?: readonly Prefix[];
   readonly neighborAs?: readonly Asn[];

@@ -1,6 +1,7 @@
 /** A neighbour as the RIB wants it: names of policies become policies. */
 import { GodwitError } from '../../base/mod.ts';
 import { compilePolicy } from '../policy/mod.ts';
+import type { DevicesOf } from '../policy/mod.ts';
 import type { BgpConfig, FamilySettings, NeighborConfig, PrefixLimit } from '../config/mod.ts';
 import type { PeerConfig, PeerFamilyConfig, RoutePolicy } from '../rib/mod.ts';
 import type { Family, Prefix } from '../../net/mod.ts';
@@ -23,7 +24,7 @@ export class PolicyBook {
   private readonly requirePolicy: boolean;
 
   /** Throws GodwitError when a policy does not compile, which `loadConfig` has found out before. */
-  constructor(config: BgpConfig, before?: PolicyBook) {
+  constructor(config: BgpConfig, before?: PolicyBook, devicesOf?: DevicesOf) {
     const policies = new Map<string, RoutePolicy>();
     for (const description of config.policies) {
       const { name } = description;
@@ -35,7 +36,7 @@ export class PolicyBook {
         policies.set(name, known);
         continue;
       }
-      const compiled = compilePolicy(description, config.prefixLists);
+      const compiled = compilePolicy(description, config.prefixLists, devicesOf);
       if (!compiled.ok) throw new GodwitError('config', compiled.error);
       policies.set(name, compiled.value);
     }

@@ -26,6 +26,7 @@ import type { Network, Socket } from './network.ts';
 import { buildOpen, identifierOf } from './open.ts';
 import { Peer } from './peer.ts';
 import type { PeerContext } from './peer.ts';
+import type { DevicesOf } from '../policy/mod.ts';
 import { PolicyBook } from './policies.ts';
 import { Scheduler } from './scheduler.ts';
 import { SparseLog } from './sparse-log.ts';
@@ -74,6 +75,8 @@ export class Speaker {
   private readonly admission: Admission;
   private readonly sparseLog: SparseLog;
   private policies: PolicyBook;
+  /** Where packets to a next hop leave, for policies that ask. */
+  private readonly devicesOf: DevicesOf;
   private readonly warm: boolean;
   private readonly tidy: Tidy | undefined;
   private running = false;
@@ -93,7 +96,12 @@ export class Speaker {
     if (this.warm) this.tidy = new Tidy(clock);
     this.startedAt = clock.wallNow();
     this.addresses = new HostAddresses(clock);
-    this.policies = new PolicyBook(config);
+    const resolver = options.resolver ?? directResolver;
+    this.devicesOf = (nextHop) => {
+      const found = resolver.resolve(nextHop);
+      return found.reachable ? found.hops.map(({ device }) => device) : [];
+    };
+    this.policies = new PolicyBook(config, undefined, this.devicesOf);
     this.ready = new Promise((resolve) => (this.markReady = resolve));
     this.scheduler = new Scheduler(clock, {
       work: () => this.rib.work(),
@@ -104,7 +112,7 @@ export class Speaker {
       routerId: identifierOf(config.routerId),
       clusterId: identifierOf(config.clusterId),
       decision: config.decision,
-      resolver: options.resolver ?? directResolver,
+      resolver,
       seed: Math.floor(this.random() * 2 ** 32),
       events: {
         outputReady: (id) => this.withPeer(id, (peer) => this.scheduler.writeReady(peer)),
@@ -205,7 +213,7 @@ export class Speaker {
     }
     this.listeners.apply(config);
     this.config = config;
-    this.policies = new PolicyBook(config, this.policies);
+    this.policies = new PolicyBook(config, this.policies, this.devicesOf);
     this.admission.apply(config);
     for (const [key, change] of diff.neighbors) {
       if (change.what === 'removed') this.removePeer(this.peers.get(key));

@@ -62,6 +62,7 @@ const match = section({
   extendedCommunities: texts.optional(),
   largeCommunities: texts.optional(),
   nextHop: list(prefix, 'prefixes').optional(),
+  interface: string(15).optional(),
   neighbors: list(prefix, 'prefixes').optional(),
   neighborAs: list(asn, 'AS numbers').optional(),
   source: list(choice('ebgp', 'ibgp', 'local'), 'ebgp, ibgp, local').optional(),
