@@ -1,5 +1,5 @@
 // Runs inside User Mode Linux: node2 of a pair, with the kernel's own tunl0, kept by the same part as anywhere.
-// Usage: guest.ts present|absent OWN-ADDRESS PEER-ADDRESS...
+// Usage: guest.ts present|absent|watch OWN-ADDRESS PEER-ADDRESS...; `watch` goes on until it was harmed and put right.
 import { Caretaker, IpipPart, openSysctls } from '../../src/dataplane/mod.ts';
 import { ip } from '../../src/net/mod.ts';
 import { Rtnetlink } from '../../src/netlink/mod.ts';
@@ -21,6 +21,15 @@ part.setDesired(
         peers: new Set(peers.map(ip)),
       },
 );
-const good = caretaker.pass();
-const [status] = caretaker.status();
-console.log(`${good ? 'in sync' : status?.problem} after ${status?.changes} changes, form ${part.form() ?? 'none'}`);
+function look(): void {
+  const good = caretaker.pass();
+  const [status] = caretaker.status();
+  console.log(`${good ? 'in sync' : status?.problem} after ${status?.changes} changes, form ${part.form() ?? 'none'}`);
+}
+look();
+if (action === 'watch') {
+  const end = performance.now() + 10_000;
+  while (!part.harmed() && performance.now() < end) await Bun.sleep(50);
+  console.log(part.harmed() ? 'harmed' : 'nothing was done to it');
+  look();
+}

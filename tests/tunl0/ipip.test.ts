@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { join } from 'node:path';
 import { IpipPart } from '../../src/dataplane/mod.ts';
-import { ip } from '../../src/net/mod.ts';
+import { addressBytes, ip } from '../../src/net/mod.ts';
+import { AF, openSocket, sendTo, SOCK } from '../../src/sys/mod.ts';
+import { udp } from '../support/frames.ts';
 import { have } from '../support/peers.ts';
 import { TestNamespaces, until } from '../support/netns.ts';
 import { pass, tunnelKernel } from '../support/routed-nodes.ts';
@@ -44,13 +46,25 @@ describe.skipIf(!here)('the two forms of IPIP understand each other', () => {
     guest = new UserModeLinux(
       `
       step() { while [ ! -e "$UML_DIR/$1" ]; do sleep 0.1; done; }
-      ip addr add 192.168.1.3/24 dev vec0 && ip link set vec0 up && sysctl -qw net.ipv4.ip_forward=1 || exit 1
+      ip addr add 192.168.1.3/24 dev vec0 && ip addr add 192.168.1.99/24 dev vec0 && ip link set vec0 up && sysctl -qw net.ipv4.ip_forward=1 || exit 1
       ${node} present 192.168.1.3 192.168.1.2 > "$UML_DIR/made" || exit 1
       ip route add 10.233.1.0/24 via 192.168.1.2 dev tunl0 onlink || exit 1
       ip -d link show tunl0 > "$UML_DIR/link"
       ping -c 3 -i 0.2 -W 2 10.233.1.1 > "$UML_DIR/ping" 2>&1
       (head -c 300000 /dev/zero | nc -l -p 7000 -q 1) &
       echo up > "$UML_DIR/ready"
+      for round in 1 2; do
+        step count$round
+        cat /sys/class/net/tunl0/statistics/rx_packets > "$UML_DIR/counted$round.new"
+        mv "$UML_DIR/counted$round.new" "$UML_DIR/counted$round"
+      done
+      step take
+      ${node} watch 192.168.1.3 192.168.1.2 > "$UML_DIR/watched" &
+      while ! grep -q sync "$UML_DIR/watched"; do sleep 0.1; done
+      tc filter del dev vec0 ingress
+      wait $!
+      tc filter show dev vec0 ingress > "$UML_DIR/again"
+      echo up > "$UML_DIR/back"
       step harm
       tc qdisc del dev vec0 clsact; ip addr flush dev tunl0; ip link set tunl0 mtu 1400 down
       ${node} present 192.168.1.3 192.168.1.9 > "$UML_DIR/repaired"
@@ -80,7 +94,7 @@ describe.skipIf(!here)('the two forms of IPIP understand each other', () => {
       throw new Error(`the guest ended: ${guest.read('made') ?? ''}${guest.read('output') ?? ''}`);
   });
   afterAll(async () => {
-    for (const step of ['harm', 'leave', 'stop']) guest.write(step, '');
+    for (const step of ['count1', 'count2', 'take', 'harm', 'leave', 'stop']) guest.write(step, '');
     await guest.finished(10_000);
     await guest[Symbol.asyncDispose]();
     part[Symbol.dispose]();
@@ -98,9 +112,32 @@ describe.skipIf(!here)('the two forms of IPIP understand each other', () => {
     expect(ping()).toBe(0);
   });
 
-  test('a TCP stream crosses whole', () => {
-    const bytes = spaces.run('n1', 'sh', '-c', 'nc -w 10 10.233.2.1 7000 < /dev/null | wc -c');
-    expect(Number(bytes)).toBe(300_000);
+  test('a TCP stream crosses whole', async () => {
+    const bytes = () => Number(spaces.run('n1', 'sh', '-c', 'nc -w 10 10.233.2.1 7000 < /dev/null | wc -c'));
+    expect(await until('the guest listens', () => bytes() || undefined)).toBe(300_000);
+  });
+
+  test('nothing is taken that comes to another address of the node', async () => {
+    const counted = async (round: number) => {
+      guest.write(`count${round}`, '');
+      return Number(await until('the count', () => guest.read(`counted${round}`)));
+    };
+    const before = await counted(1);
+    using socket = spaces.get('n1').run(() => openSocket(AF.INET, SOCK.RAW, 4));
+    const to = (address: string) => Uint8Array.of(AF.INET, 0, 0, 0, ...addressBytes(ip(address)), ...new Uint8Array(8));
+    const inner = Uint8Array.from(udp(ip('10.233.1.1'), ip('10.233.2.1')));
+    for (const address of ['192.168.1.99', '192.168.1.99', '192.168.1.3']) sendTo(socket, inner, to(address));
+    expect(ping()).toBe(0);
+    // the last one, and three pings
+    expect((await counted(2)) - before).toBe(4);
+  });
+
+  test('a filter taken off is noticed and comes back', async () => {
+    guest.write('take', '');
+    await until('it is back', () => guest.read('back') ?? guest.read('status'), 20_000);
+    expect(guest.read('watched')).toMatch(/^in sync after \d changes.*\nharmed\nin sync after \d changes/);
+    expect(guest.read('again')).toContain('gwipip_');
+    expect(ping()).toBe(0);
   });
 
   test('put right after harm; protocol 4 is taken only from known nodes (F32)', async () => {

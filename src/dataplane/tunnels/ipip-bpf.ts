@@ -16,7 +16,7 @@ import { unpackReassembled } from './ipip-reassembled.ts';
 import { hookName, ProgramHooks } from './program-hooks.ts';
 
 /** A new form of the programs or of the map needs a new number: then what an older life attached is replaced. */
-const FORM = 4;
+const FORM = 5;
 const PEER_LIMIT = 65_536;
 const KEY_BYTES = 4;
 
@@ -72,7 +72,8 @@ export class BpfIpip implements Disposable {
   /** For the kernel's own tunnel device, where nf_tables cannot keep strangers' packets from it: a program that only looks. */
   guardChanges(tunnel: IpipTunnel, uplink: Link): PlannedChange[] {
     const name = hookName(`${FORM} guard ${tunnel.local} ${uplink.index}`);
-    return this.ingressChanges(tunnel, uplink, name, (peers) => ipipGuard(tunnel.local, peers));
+    const ends = { local: tunnel.local, uplink: uplink.index };
+    return this.ingressChanges(tunnel, uplink, name, (peers) => ipipGuard(ends, peers));
   }
 
   /** The map of peers, and the program at the uplink that asks it. */

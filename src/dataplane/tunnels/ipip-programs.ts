@@ -112,17 +112,18 @@ export function ipipEncapsulation({ local, tunnel, uplink }: IpipEnds): Uint8Arr
 }
 
 /**
- * What the programs at the uplink's ingress begin with: IPIP to this node from others than `peers` is dropped, everything
- * else goes to `pass`. `peers` maps the 4 bytes of each known node's address to when it was last heard.
+ * What the programs at the uplink's ingress begin with: IPIP to this node from others than `peers` is dropped, what is none
+ * goes to `pass`, and what is for another address to `elsewhere`, its header at r2. `peers` maps the 4 bytes of each known
+ * node's address to when it was last heard.
  */
-function checkPeer(a: Assembler, local: IpAddress, peers: number): void {
+function checkPeer(a: Assembler, local: IpAddress, peers: number, elsewhere: string): void {
   a.mov(6, 1).load('w', 0, 6, SKB.protocol).jumpIf('ne', 0, ETH_P_IP, 'pass');
   a.load('w', 2, 6, SKB.data).load('w', 3, 6, SKB.dataEnd);
   a.mov(4, 2)
     .addImmediate(4, ETHERNET + IP.size)
     .jumpIfRegister('gt', 4, 3, 'pass');
   a.load('b', 0, 2, ETHERNET + IP.protocol).jumpIf('ne', 0, 4, 'pass');
-  a.load('w', 0, 2, ETHERNET + IP.destination).jumpIf('ne', 0, asLoaded(local), 'pass');
+  a.load('w', 0, 2, ETHERNET + IP.destination).jumpIf('ne', 0, asLoaded(local), elsewhere);
   a.load('w', 0, 2, ETHERNET + IP.source).store('w', 10, -4, 0);
   a.load('b', 7, 2, ETHERNET).load('h', 8, 2, ETHERNET + IP.fragment);
   a.mov(2, 10).addImmediate(2, -4).loadMap(1, peers).call(HELPER.mapLookup).jumpIf64('eq', 0, 0, 'drop');
@@ -134,10 +135,22 @@ function verdicts(a: Assembler): Uint8Array {
   return a.label('drop').movImmediate(0, TC_ACT_SHOT).exit().assemble();
 }
 
-/** For the ingress of the uplink, where the kernel unpacks IPIP itself. */
-export function ipipGuard(local: IpAddress, peers: number): Uint8Array {
+/**
+ * For the ingress of the uplink, where the kernel unpacks IPIP itself: also what comes to another address of this node. What
+ * is on its way through is let go.
+ */
+export function ipipGuard({ local, uplink }: Pick<IpipEnds, 'local' | 'uplink'>, peers: number): Uint8Array {
+  const LOOKUP = -72;
+  const FIB_NOT_FORWARDED = 4;
   const a = new Assembler();
-  checkPeer(a, local, peers);
+  checkPeer(a, local, peers, 'elsewhere');
+  a.movImmediate(0, 0).jumpIf64('eq', 0, 0, 'pass').label('elsewhere').mov(7, 2);
+  for (let at = 0; at < FIB.length; at += 8) a.storeImmediate('d', 10, LOOKUP + at, 0);
+  a.storeImmediate('b', 10, LOOKUP + FIB.family, AF_INET).storeImmediate('w', 10, LOOKUP + FIB.ifindex, uplink);
+  a.load('w', 0, 7, ETHERNET + IP.source).store('w', 10, LOOKUP + FIB.source, 0);
+  a.load('w', 0, 7, ETHERNET + IP.destination).store('w', 10, LOOKUP + FIB.destination, 0);
+  a.mov(1, 6).mov(2, 10).addImmediate(2, LOOKUP).movImmediate(3, FIB.length).movImmediate(4, 0);
+  a.call(HELPER.fibLookup).jumpIf64('eq', 0, FIB_NOT_FORWARDED, 'drop');
   return verdicts(a);
 }
 
@@ -147,7 +160,7 @@ export function ipipGuard(local: IpAddress, peers: number): Uint8Array {
  */
 export function ipipDecapsulation({ local, tunnel }: IpipEnds, peers: number): Uint8Array {
   const a = new Assembler();
-  checkPeer(a, local, peers);
+  checkPeer(a, local, peers, 'pass');
   // options and fragments, which this form sends none of (DF is always set): the kernel makes whole packets of them
   a.jumpIf('ne', 7, 0x45, 'pass').and(8, 0xff3f).jumpIf('ne', 8, 0, 'pass');
   a.mov(1, 6)
