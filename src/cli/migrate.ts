@@ -70,6 +70,7 @@ async function plan(options: Options): Promise<void> {
 function describe({ warnings, steps, afterwards, tables }: MigrationPlan, to: Stage): string {
   const parts: string[] = warnings.map((warning) => `warning: ${warning}`);
   for (const [i, step] of steps.entries()) parts.push(`Step ${i + 1}: ${stepLine(step)}`, changesOf(step.changes));
+  if (tables.length === 0) return [...parts, 'There is no node.'].join('\n\n');
   if (steps.length === 0) parts.push(`New pods of all nodes come from ${to} already.`);
   const after = steps.map(({ node }) => node).length > 0 || afterwards.length > 0;
   if (after) {

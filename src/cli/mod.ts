@@ -1,6 +1,7 @@
 /** The commands. Each group lives in a file of its own and is loaded only when it is called. */
-import { Command } from 'commander';
+import { Argument, Command } from 'commander';
 import manifest from '../../package.json' with { type: 'json' };
+import type { Shell } from './completion.ts';
 import { print, tellError } from './output.ts';
 
 interface Group {
@@ -59,14 +60,29 @@ export async function run(args: readonly string[]): Promise<void> {
     .command('version')
     .description('Print the version.')
     .action(() => print(manifest.version));
-  for (const [name, group] of Object.entries(groups)) {
-    const command = program.command(name).description(group.description);
-    if (args.includes(name)) (await group.load()).register(command);
-  }
+  await addGroups(program, (name) => args.includes(name));
+  program
+    .command('completion')
+    .description('What a shell needs to complete commands: source <(godwit completion bash)')
+    .addArgument(new Argument('<shell>').choices(['bash', 'zsh'] satisfies Shell[]))
+    .action(async (shell: Shell) => {
+      const whole = new Command('godwit');
+      await addGroups(whole, () => true);
+      const { completionScript } = await import('./completion.ts');
+      await print(completionScript(whole, shell));
+    });
   try {
     await program.parseAsync([...args], { from: 'user' });
   } catch (error) {
     fail(error);
+  }
+}
+
+/** Every group's command; what belongs to it only where `wanted`. */
+async function addGroups(program: Command, wanted: (name: string) => boolean): Promise<void> {
+  for (const [name, group] of Object.entries(groups)) {
+    const command = program.command(name).description(group.description);
+    if (wanted(name)) (await group.load()).register(command);
   }
 }
 
