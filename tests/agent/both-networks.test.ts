@@ -1,7 +1,6 @@
 // A cluster on its way from subnet leases to blocks: nodes that run both, in either order, and one that knows leases alone.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { poolOf, putResource } from '../support/calico.ts';
-import { runPlugin } from '../support/cni.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 import { Cluster } from './cluster.ts';
@@ -16,15 +15,6 @@ describe.skipIf(!here)('both networks', () => {
     [2, 'subnets,blocks'],
     [3, 'blocks,subnets'],
   ]);
-  async function addPod(name: string, number: number): Promise<void> {
-    cluster.spaces.add(name);
-    const socket = `${cluster.node(number).directory}/run/cni.sock`;
-    const config = { cniVersion: '1.1.0', name: 'k8s-pod-network', type: 'godwit', socket };
-    const args = `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${name};K8S_POD_UID=u`;
-    const answer = await runPlugin('ADD', { container: name, netns: cluster.spaces.path(name), args, config });
-    if (answer.status !== 0) throw new Error(answer.stdout);
-    pods.set(name, answer.json.ips![0]!.address.split('/')[0]!);
-  }
   const pings = (from: string, to: string) =>
     cluster.spaces.status(from, 'ping', '-c', '1', '-W', '1', pods.get(to)!) === 0;
 
@@ -33,7 +23,7 @@ describe.skipIf(!here)('both networks', () => {
     await putResource(cluster.store, poolOf('10.233.0.0/16', { natOutgoing: true }));
     for (const [number, mode] of modes) cluster.node(number).start(['--network', mode]);
     for (const number of modes.keys()) await cluster.node(number).ready();
-    for (const number of modes.keys()) await addPod(`p${number}`, number);
+    for (const number of modes.keys()) pods.set(`p${number}`, await cluster.node(number).addPod(`p${number}`));
   });
   afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -61,7 +51,7 @@ describe.skipIf(!here)('both networks', () => {
     await node.stop();
     node.start(['--network', 'blocks,subnets']);
     await node.ready();
-    await addPod('p4', 2);
+    pods.set('p4', await cluster.node(2).addPod('p4'));
     expect(pods.get('p4')).toMatch(/^10\.233\./);
     for (const [from, to] of [
       ['p1', 'p2'],

@@ -9,6 +9,7 @@ import type { Datastore } from '../../src/datastore/mod.ts';
 import type { NodeStatus, Readiness } from '../../src/status/mod.ts';
 import { repositoryRoot } from '../../scripts/lib/process.ts';
 import type { NetworkNamespace } from '../../src/sys/mod.ts';
+import { runPlugin } from '../support/cni.ts';
 import { TestNamespaces, until } from '../support/netns.ts';
 
 export const PREFIX = '/coreos.com/network';
@@ -150,6 +151,20 @@ export class Node {
 
   run(...command: string[]): string {
     return this.cluster.spaces.run(this.space, ...command);
+  }
+
+  /** A pod of that name on this node, by the real plugin: gives its first address. Its namespace has its name. */
+  async addPod(name: string): Promise<string> {
+    const { spaces } = this.cluster;
+    spaces.add(name);
+    const socket = `${this.directory}/run/cni.sock`;
+    const answer = await runPlugin('ADD', {
+      ...{ container: name, netns: spaces.path(name) },
+      args: `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${name};K8S_POD_UID=u`,
+      config: { cniVersion: '1.1.0', name: 'k8s-pod-network', type: 'godwit', socket },
+    });
+    if (answer.status !== 0) throw new Error(answer.stdout);
+    return answer.json.ips![0]!.address.split('/')[0]!;
   }
 
   /** The agent's arguments; `--datastore` may be given anew. */

@@ -1,7 +1,6 @@
 // Packets: pods attached by the real plugin reach each other over the agents' routes, keep doing so while agents are
 // killed, and leave the network with their node's address.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { runPlugin } from '../support/cni.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 import { Traffic } from '../support/traffic.ts';
@@ -13,14 +12,6 @@ describe.skipIf(!here)('forwarding', () => {
   let cluster: Cluster;
   const pods = new Map<string, string>();
 
-  async function addPod(name: string, number: number): Promise<void> {
-    cluster.spaces.add(name);
-    const node = cluster.node(number);
-    const config = { cniVersion: '1.1.0', name: 'godwit', type: 'godwit', socket: `${node.directory}/run/cni.sock` };
-    const answer = await runPlugin('ADD', { container: name, netns: cluster.spaces.path(name), config });
-    if (answer.status !== 0) throw new Error(answer.stdout);
-    pods.set(name, answer.json.ips![0]!.address.split('/')[0]!);
-  }
   /** The address that a server at `address` in `server` sees when `client` asks it. */
   async function seenBy(server: string, address: string, client: string): Promise<string> {
     const listen = `Bun.serve({hostname:'${address}',port:8080,fetch:(r,s)=>new Response(s.requestIP(r).address)})`;
@@ -45,8 +36,8 @@ describe.skipIf(!here)('forwarding', () => {
     cluster = await Cluster.start({ nodes: [2, 3, 50] });
     for (const number of [2, 3]) cluster.node(number).start();
     for (const number of [2, 3]) await cluster.node(number).ready();
-    await addPod('a', 2);
-    await addPod('b', 3);
+    pods.set('a', await cluster.node(2).addPod('a'));
+    pods.set('b', await cluster.node(3).addPod('b'));
   });
   afterAll(() => cluster[Symbol.asyncDispose]());
 

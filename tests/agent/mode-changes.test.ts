@@ -3,7 +3,6 @@
 import { afterAll, beforeAll, expect, describe, test } from 'bun:test';
 import { tcxPrograms } from '../../src/bpf/mod.ts';
 import { poolOf, putResource } from '../support/calico.ts';
-import { runPlugin } from '../support/cni.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 import { Traffic } from '../support/traffic.ts';
@@ -57,27 +56,12 @@ describe.skipIf(!here)('fifty changes of mode', () => {
     return `${node.run('sh', '-c', show.join('; '))}\n${JSON.stringify(programs)}`;
   }
 
-  async function addPod(number: number): Promise<void> {
-    const name = `p${number}`;
-    cluster.spaces.add(name);
-    const answer = await runPlugin('ADD', {
-      ...{ container: name, netns: cluster.spaces.path(name) },
-      args: `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${name};K8S_POD_UID=u`,
-      config: {
-        ...{ cniVersion: '1.1.0', name: 'k8s-pod-network', type: 'godwit' },
-        socket: `${cluster.node(number).directory}/run/cni.sock`,
-      },
-    });
-    if (answer.status !== 0) throw new Error(answer.stdout);
-    pods[name] = answer.json.ips![0]!.address.split('/')[0]!;
-  }
-
   beforeAll(async () => {
     cluster = await Cluster.start({ nodes });
     await pool({});
     for (const number of nodes) cluster.node(number).start(options);
     for (const number of nodes) await cluster.node(number).ready();
-    for (const number of nodes) await addPod(number);
+    for (const number of nodes) pods[`p${number}`] = await cluster.node(number).addPod(`p${number}`);
     await until('routes', () => all('eth0'));
     for (const number of nodes) {
       await until('no address is being looked for', () => !state(number).includes('tentative'));

@@ -4,7 +4,6 @@ import { detachTcx, mapsOfProgram, tcxPrograms } from '../../src/bpf/mod.ts';
 import type { TcxHook } from '../../src/bpf/mod.ts';
 import { addressBytes, ip } from '../../src/net/mod.ts';
 import { poolOf, putResource } from '../support/calico.ts';
-import { runPlugin } from '../support/cni.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 import { Traffic } from '../support/traffic.ts';
@@ -14,20 +13,6 @@ import type { Node } from './cluster.ts';
 const here = have('harm to tunnels', 'ip', 'tc', 'bridge', 'nft', 'etcd', 'ping');
 /** So that only what is noticed is put right. */
 const NEVER = ['--resync-seconds', '3600'];
-
-async function pods(cluster: Cluster, name: string, numbers: readonly number[]): Promise<string[]> {
-  const addresses: string[] = [];
-  for (const number of numbers) {
-    const container = `p${number}`;
-    cluster.spaces.add(container);
-    const socket = `${cluster.node(number).directory}/run/cni.sock`;
-    const config = { cniVersion: '1.1.0', name, type: 'godwit', socket };
-    const answer = await runPlugin('ADD', { container, netns: cluster.spaces.path(container), config });
-    if (answer.status !== 0) throw new Error(answer.stdout);
-    addresses.push(answer.json.ips![0]!.address.split('/')[0]!);
-  }
-  return addresses;
-}
 
 /** Does harm while packets go from the first pod to the second: it shows, is gone again, and packets go on. */
 async function mended(cluster: Cluster, [a, b]: string[], harm: () => void, whole: () => boolean): Promise<void> {
@@ -68,7 +53,7 @@ describe.skipIf(!here)('harm to tunnels of blocks', () => {
     await pool({ ipipMode: 'Always' });
     for (const number of [1, 2]) cluster.node(number).start(['--network', 'blocks', ...NEVER]);
     for (const number of [1, 2]) await cluster.node(number).ready();
-    addresses = await pods(cluster, 'k8s-pod-network', [1, 2]);
+    addresses = [await cluster.node(1).addPod('p1'), await cluster.node(2).addPod('p2')];
     await until('the route', () => route().includes('dev tunl0'));
   });
   afterAll(() => cluster[Symbol.asyncDispose]());
@@ -116,7 +101,7 @@ test.skipIf(!here)(
     await using cluster = await Cluster.start({ nodes: [1, 2], config: { Backend: { Type: 'vxlan' } } });
     for (const number of [1, 2]) cluster.node(number).start(NEVER);
     for (const number of [1, 2]) await cluster.node(number).ready();
-    const addresses = await pods(cluster, 'godwit', [1, 2]);
+    const addresses = [await cluster.node(1).addPod('p1'), await cluster.node(2).addPod('p2')];
     const { harms, whole } = entriesOf(cluster.node(1), 'flannel.1');
     for (const harm of harms) await mended(cluster, addresses, () => cluster.node(1).run('sh', '-ec', harm), whole);
   },

@@ -1,6 +1,9 @@
 // Flannel's vxlan backend with real agents: two of ours, and leases as flanneld writes them.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { runPlugin } from '../support/cni.ts';
+import { addressBytes, ip, macBytes } from '../../src/net/mod.ts';
+import type { MacAddress } from '../../src/net/mod.ts';
+import { AF, openSocket, sendTo, SOCK } from '../../src/sys/mod.ts';
+import { udp } from '../support/frames.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 import { Traffic } from '../support/traffic.ts';
@@ -20,21 +23,12 @@ describe.skipIf(!here)('backend vxlan', () => {
     return JSON.parse(kv!.value) as Record<string, unknown>;
   };
 
-  async function addPod(name: string, number: number): Promise<void> {
-    cluster.spaces.add(name);
-    const node = cluster.node(number);
-    const config = { cniVersion: '1.1.0', name: 'godwit', type: 'godwit', socket: `${node.directory}/run/cni.sock` };
-    const answer = await runPlugin('ADD', { container: name, netns: cluster.spaces.path(name), config });
-    if (answer.status !== 0) throw new Error(answer.stdout);
-    pods.set(name, answer.json.ips![0]!.address.split('/')[0]!);
-  }
-
   beforeAll(async () => {
     cluster = await Cluster.start({ nodes: [2, 3], config: { Backend: vxlan } });
     for (const number of [2, 3]) cluster.node(number).start();
     for (const number of [2, 3]) await cluster.node(number).ready();
-    await addPod('a', 2);
-    await addPod('b', 3);
+    pods.set('a', await cluster.node(2).addPod('a'));
+    pods.set('b', await cluster.node(3).addPod('b'));
   });
   afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -74,6 +68,27 @@ describe.skipIf(!here)('backend vxlan', () => {
       node.run('bridge', 'fdb', 'show', 'dev', 'flannel.1').includes('c6:d2:32:6f:8f:44 dst 192.168.9.13'),
     );
     await cluster.deleteLease('10.244.201.0/24');
+  });
+
+  test('what a pod sends to another node’s end of the tunnel does not come out of it, though its node masquerades it', async () => {
+    const [node, mac] = [cluster.node(3), cluster.node(3).run('cat', '/sys/class/net/flannel.1/address').trim()];
+    const received = () => Number(node.run('cat', '/sys/class/net/flannel.1/statistics/rx_packets'));
+    const inner = udp(ip('10.244.77.7'), ip(pods.get('b')!));
+    const frame = [8, 0, 0, 0, 0, 0, 1, 0, ...macBytes(mac as MacAddress), 2, 0, 0, 0, 0, 9, 8, 0, ...inner];
+    const to = Uint8Array.of(
+      AF.INET,
+      0,
+      8472 >> 8,
+      8472 & 255,
+      ...addressBytes(ip(node.address)),
+      ...new Uint8Array(8),
+    );
+    const before = received();
+    using socket = cluster.spaces.get('a').run(() => openSocket(AF.INET, SOCK.DGRAM, 0));
+    for (let i = 0; i < 3; i++) sendTo(socket, Uint8Array.from(frame), to);
+    // what it sends as itself does
+    expect(cluster.spaces.status('a', 'ping', '-c', '1', '-W', '2', pods.get('b')!)).toBe(0);
+    expect(received() - before).toBe(1);
   });
 
   test('a deleted device is back at once, and packets flow again', async () => {
