@@ -77,6 +77,8 @@ function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[]) {
     if (!inPlace) reasons.push(`tunnel ${device}: ${problem ?? 'not in place yet'}`);
     else if (problem !== undefined) warnings.push(`tunnel ${device}: ${printable(problem, 500)}`);
   }
+  for (const range of tunnels.refusedRanges)
+    warnings.push(`externalNodesList: ${range} has more than 1,024 addresses, and nobody in it is believed`);
   for (const problem of plan?.problems ?? []) warnings.push(`bgp: ${printable(problem, 500)}`);
   for (const { key, reason } of knowledge.oddities()) warnings.push(`key ${key}: ${reason}`);
   return { reasons, warnings };

@@ -11,7 +11,7 @@ import type { Caretaker, IpipForm } from '../../dataplane/mod.ts';
 import { ensureTunnelAddress, releaseTunnelAddress } from '../../ipam/blocks/mod.ts';
 import type { BlockIpam } from '../../ipam/blocks/mod.ts';
 import type { ResourceStore } from '../../model/mod.ts';
-import type { Family, IpAddress } from '../../net/mod.ts';
+import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import type { TunnelStatus } from '../../status/mod.ts';
 import type { NodeKernel } from '../kernel.ts';
 
@@ -30,6 +30,8 @@ export type TunnelAddresses = Readonly<Partial<Record<TunnelKind, IpAddress>>>;
 export class Tunnels {
   /** How packets get to other nodes, as of the last plan. */
   encapsulation: Encapsulation | undefined;
+  /** Ranges of `externalNodesList` that are too large to be honoured. */
+  refusedRanges: readonly Prefix[] = [];
   /** By tunnel: why its end has no address. */
   readonly problems = new Map<TunnelKind, string>();
   private readonly node: string;
@@ -123,12 +125,13 @@ export class Tunnels {
   /** The tunnels as they should be from now on, told to their writers. */
   replan(uplinks: Readonly<Partial<Record<Family, Uplink>>>): Encapsulation {
     const { node, resources } = this;
+    const settings = tunnelSettings(node, resources.list('FelixConfiguration'));
+    this.refusedRanges = settings.refusedRanges;
     const encapsulation = new Encapsulation({
       node,
       pools: [...resources.list('IPPool')].map(({ spec }) => spec),
       nodes: resources.list('Node'),
-      settings: tunnelSettings(node, resources.list('FelixConfiguration')),
-      ...{ uplinks, addresses: this.addresses, inPlace: this.inPlace, pathMtus: this.pathMtus.values() },
+      ...{ settings, uplinks, addresses: this.addresses, inPlace: this.inPlace, pathMtus: this.pathMtus.values() },
     });
     this.encapsulation = encapsulation;
     // from a copy nothing is taken away

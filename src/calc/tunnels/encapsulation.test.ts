@@ -230,12 +230,14 @@ test('tunnels and sizes by mode and uplink', () => {
     stored('FelixConfiguration', 'default', {
       ipipMTU: 1440,
       vxlanPort: 4790,
-      externalNodesList: ['192.0.2.1', '10.0.0.0/8'],
+      externalNodesList: ['192.0.2.1', '10.0.0.0/8', '192.0.2.0/30', '2001:db8::/127'],
     }),
     stored('FelixConfiguration', 'node.node1', { vxlanVNI: 7 }),
     stored('FelixConfiguration', 'node.node2', { ipipMTU: 1000 }),
   ]);
-  expect(settings).toMatchObject({ ipipMtu: 1440, port: 4790, vni: 7, externalNodes: ['192.0.2.1'] });
+  expect(settings).toMatchObject({ ipipMtu: 1440, port: 4790, vni: 7, refusedRanges: ['10.0.0.0/8'] });
+  const hosts = ['192.0.2.0', '192.0.2.1', '192.0.2.2', '192.0.2.3', '2001:db8::', '2001:db8::1'];
+  expect([...settings.externalNodes].sort()).toEqual(hosts as never);
   const always = encapsulation({ ipipMode: 'Always' }, { settings });
   expect(always.ipip()).toMatchObject({
     device: 'tunl0',
@@ -244,7 +246,9 @@ test('tunnels and sizes by mode and uplink', () => {
     address: '10.233.1.1',
     mtu: 1440,
   });
-  expect([...always.ipip()!.peers]).toEqual(['192.168.2.2', '192.168.1.3', '192.0.2.1'].map(ip));
+  expect([...always.ipip()!.peers]).toEqual(
+    ['192.168.2.2', '192.168.1.3', '192.0.2.1', '192.0.2.0', '192.0.2.2', '192.0.2.3'].map(ip),
+  );
   expect([always.podMtu(), always.poolsFor('ipip'), always.poolsFor('vxlan')]).toEqual([
     1440,
     [prefix('10.233.0.0/16')],
