@@ -63,6 +63,9 @@ export class Announcer {
   private readonly wakeup = new Wakeup();
   /** Announced and not wanted any more. Everything wanted is announced, so this is all there is to remember. */
   private readonly gone: Map<Prefix, Announcement>;
+  /** What the earlier life announced, as long as it matters. */
+  private readonly recalled: Set<Prefix>;
+  private listed = false;
   private holding = false;
   private recheck: Disposable | undefined;
   private waitingFor: string | undefined = 'the first complete list of the datastore';
@@ -77,6 +80,7 @@ export class Announcer {
     this.memory = new Memory(this.config.stateFile, () => this.announced(), this.clock, this.log);
     this.tidy = new Tidy(this.clock);
     this.gone = this.memory.recall();
+    this.recalled = new Set(this.gone.keys());
     // Not `restarting`: nothing it hears changes what it says, so there is no neighbour to wait for. Gateways keep what
     // an earlier life told them until this one's End-of-RIB all the same.
     this.speaker = createSpeaker({ config: this.config.bgp, log: this.log, clock: this.clock });
@@ -149,7 +153,6 @@ export class Announcer {
 
   private async announcing(signal: AbortSignal): Promise<void> {
     let sessions: Promise<void> | undefined;
-    let listed = false;
     for (const [prefix, announcement] of this.announced()) this.tell(prefix, announcement);
     while (!signal.aborted) {
       await this.wakeup.wait(signal);
@@ -160,9 +163,10 @@ export class Announcer {
         if (this.facts.pending >= DECIDE_EARLY) this.decide();
         continue;
       }
-      if (!listed) this.log.info({}, 'the first list is complete');
-      listed = true;
+      if (!this.listed) this.log.info({}, 'the first list is complete');
       this.update();
+      this.listed = true;
+      this.recalled.clear();
       if (sessions) continue;
       const { minimumReady } = this.config.guard;
       const known = this.plan.wanted.size;
@@ -194,9 +198,15 @@ export class Announcer {
       if (announcement) {
         this.gone.delete(prefix);
         if (!sameAnnouncement(announced, announcement)) this.tell(prefix, announcement);
-      } else if (announced) this.noLongerWanted(prefix, announced);
+      } else if (announced && this.maybeHeard(prefix)) this.noLongerWanted(prefix, announced);
+      else this.withdraw(prefix);
     }
     return changed.size;
+  }
+
+  /** Before the first list is complete, gateways know of this announcer's earlier life at most. */
+  private maybeHeard(prefix: Prefix): boolean {
+    return this.listed || this.recalled.has(prefix);
   }
 
   private noLongerWanted(prefix: Prefix, announced: Announcement): void {

@@ -22,6 +22,8 @@ export class CalicoSource extends Source {
   private readonly blocks = new Ownership();
   private readonly pools = new ResourceStore();
   private readonly borrowed = new Map<Prefix, readonly Borrowed[]>();
+  /** Before all claims are known, a node's own addresses look like borrowed ones. */
+  private claimsKnown = false;
 
   constructor(store: Datastore) {
     super();
@@ -41,12 +43,19 @@ export class CalicoSource extends Source {
       this.pools.apply(update);
       this.takePools(facts);
     };
+    const told = () => {
+      if (!this.claimsKnown && this.inSync) {
+        this.claimsKnown = true;
+        for (const cidr of this.blocks.allBlocks()) this.takeBlock(facts, cidr);
+      }
+      changed();
+    };
     // not the whole of Calico's IPAM: there is a handle for every pod
     await Promise.all([
-      this.follow(this.store, AFFINITIES, signal, toBlocks, changed),
-      this.follow(this.store, BLOCKS, signal, toBlocks, changed),
-      this.follow(this.store, kindPrefix('Node'), signal, toNodes, changed),
-      this.follow(this.store, kindPrefix('IPPool'), signal, toPools, changed),
+      this.follow(this.store, AFFINITIES, signal, toBlocks, told),
+      this.follow(this.store, BLOCKS, signal, toBlocks, told),
+      this.follow(this.store, kindPrefix('Node'), signal, toNodes, told),
+      this.follow(this.store, kindPrefix('IPPool'), signal, toPools, told),
     ]);
   }
 
@@ -54,6 +63,7 @@ export class CalicoSource extends Source {
     const node = this.blocks.ownerOf(cidr);
     for (const owner of facts.ownersOf(cidr)) if (owner !== node) facts.unclaim(cidr, owner);
     if (node !== undefined) facts.claim(cidr, node);
+    if (!this.claimsKnown) return;
     // an address that a node borrowed from another's block is more specific than the block
     const now = this.blocks.borrowed(cidr);
     const before = this.borrowed.get(cidr) ?? [];
