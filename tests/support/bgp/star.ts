@@ -3,6 +3,7 @@
  * every session have dialled (RFC 4271 §6.8). After each round exactly one connection a session is left, on both sides
  * the same one.
  */
+import type { SpeakerEvent } from '../../../src/bgp/mod.ts';
 import { until } from '../netns.ts';
 import { Godwit } from './godwit.ts';
 import { Lan } from './lan.ts';
@@ -21,6 +22,10 @@ export class Star implements AsyncDisposable {
   readonly others: Router[] = [];
   readonly count: number;
   hub!: Godwit;
+  /** Sessions that had two connections, one made by either side, before a word was said. */
+  collisions = 0;
+  /** Neighbours of which the hub lost a connection before it was a session. */
+  private readonly lost = new Set<string>();
 
   constructor(count: number) {
     this.count = count;
@@ -36,6 +41,7 @@ export class Star implements AsyncDisposable {
       [addresses(n).address4, addresses(n).address6].map((address) => ({ address, asn }));
     const neighbors = this.all.slice(1).flatMap((n) => towards(n, HUB_AS + n));
     this.hub = await Godwit.start(this.lan, 'r1', { ...addresses(1), asn: HUB_AS, neighbors }, collisionSettings);
+    void this.follow();
     for (const n of this.all.slice(1)) {
       const announce = [{ prefix: `10.${n}.0.0/24` }];
       const spec = { ...addresses(n), asn: HUB_AS + n, neighbors: towards(1, HUB_AS), announce };
@@ -44,17 +50,45 @@ export class Star implements AsyncDisposable {
     await this.settled();
   }
 
-  /** Lets no connection begin, ends all sessions, waits until everybody dials, and lets all of them through at once. */
+  /**
+   * One round. Ends all sessions with nobody's connection getting through; lets in those the others make, then those the hub
+   * makes, but nothing that is said on either; and when each session has two, lets them talk.
+   */
   async collide(endSessions: (router: Router) => unknown): Promise<void> {
-    const rule = 'tcp dport 179 tcp flags & (syn | ack) == syn drop';
-    const table = `table inet hold {\n chain input {\n type filter hook input priority 0; ${rule};\n }\n }`;
-    for (const n of this.all) this.lan.namespaces.run(`r${n}`, 'nft', table);
+    for (const n of this.all) this.hold(n, ['connections']);
     await Promise.all(this.others.map(endSessions));
-    const dialling = (n: number) => this.sockets(n, 'syn-sent').length;
-    const everybody = () => dialling(1) === 2 * this.count && this.all.slice(1).every((n) => dialling(n) === 2);
-    await until('both sides dial', everybody, 30_000);
-    for (const n of this.all) this.lan.namespaces.run(`r${n}`, 'nft', 'delete table inet hold');
+    await until('all sessions have ended', () => this.sockets(1, 'established').length === 0, 30_000);
+    this.hold(1, ['words']);
+    await until('the others are connected', () => this.sockets(1, 'established').length === 2 * this.count, 40_000);
+    this.lost.clear();
+    for (const n of this.all.slice(1)) this.hold(n, ['words']);
+    const both = () => {
+      const open = this.sockets(1, 'established').join(' ');
+      return this.hub.spec.neighbors.filter(({ address }) => {
+        // some close the second at once
+        return open.split(`${address}]:`).length + open.split(`${address}:`).length - 2 === 2 || this.lost.has(address);
+      });
+    };
+    await until('two connections a session', () => both().length === 2 * this.count, 40_000);
+    this.collisions += both().length;
+    for (const n of this.all) this.hold(n, []);
     await this.settled();
+  }
+
+  /** What router `n` does not hear of others: that they connect, or anything they say on a connection. */
+  private hold(n: number, what: readonly ('connections' | 'words')[]): void {
+    const rules = {
+      connections: ['tcp dport 179 tcp flags & (syn | ack) == syn drop'],
+      // longer than a segment without octets in it can be
+      words: ['ip length > 64', 'ip6 length > 44'].flatMap((long) => [
+        `tcp dport 179 ${long} drop`,
+        `tcp sport 179 ${long} drop`,
+      ]),
+    };
+    const lines = what.flatMap((name) => rules[name]);
+    const chain = ['chain input {', 'type filter hook input priority 0', ...lines, '}'].join('\n');
+    const table = `table inet hold {\n}\ndelete table inet hold\ntable inet hold {\n${lines.length > 0 ? chain : ''}\n}`;
+    this.lan.namespaces.run(`r${n}`, 'nft', table);
   }
 
   /** Waits until one connection a session is left, both ends mean the same one, and call the session Established. */
@@ -71,6 +105,17 @@ export class Star implements AsyncDisposable {
       return true;
     };
     await until('one connection a session', async () => one() && (await established()) && one(), 30_000);
+  }
+
+  /** Hears what becomes of the hub's attempts, as long as it lives. */
+  private async follow(): Promise<void> {
+    try {
+      for await (const event of this.hub.control.stream<SpeakerEvent>('/events')) {
+        if (event.type === 'attempt-failed') this.lost.add(event.neighbor);
+      }
+    } catch {
+      // the hub is gone
+    }
   }
 
   /** The TCP sockets of a router in a state, each as its two ends in one order whoever is asked. */
