@@ -31,7 +31,7 @@ function neighbor(spec: RouterSpec, n: NeighborSpec): unknown {
     },
     transport: {
       config: {
-        'local-address': familyOfAddress(n.address) === 'ipv6' ? spec.address6 : spec.address4,
+        'local-address': n.local ?? (familyOfAddress(n.address) === 'ipv6' ? spec.address6 : spec.address4),
         'passive-mode': n.passive ?? false,
       },
     },

@@ -18,7 +18,7 @@ function neighbor(spec: RouterSpec, n: NeighborSpec, more: object): object {
   return {
     address: n.address,
     as: n.asn,
-    source: familyOfAddress(n.address) === 'ipv6' ? spec.address6 : spec.address4,
+    source: n.local ?? (familyOfAddress(n.address) === 'ipv6' ? spec.address6 : spec.address4),
     families: familiesOf(n),
     import: 'accept',
     export: 'accept',
@@ -47,7 +47,7 @@ export function godwitConfig(spec: RouterSpec, control: string, settings: Godwit
     routerId: spec.id,
     as: spec.asn,
     control,
-    listen: [spec.address4, spec.address6],
+    listen: spec.neighbors.some((n) => n.local !== undefined) ? ['0.0.0.0', '::'] : [spec.address4, spec.address6],
     gracefulRestart: spec.gracefulRestart ? { mode: 'on', restartTime: 30, deferral: 30 } : 'helper',
     fib: spec.kernel ? 'kernel' : 'none',
     networks: (spec.announce ?? []).map((a) => ({

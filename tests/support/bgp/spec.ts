@@ -21,6 +21,8 @@ export interface NeighborSpec {
   /** RFC 5082, one hop. */
   readonly ttlSecurity?: boolean;
   readonly passive?: boolean;
+  /** Our address on the session, when not the router's own; Godwit and GoBGP. */
+  readonly local?: string;
   /** RFC 4456: the neighbour is our client. */
   readonly client?: boolean;
   readonly maxPrefix?: number;

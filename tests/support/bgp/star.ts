@@ -16,20 +16,43 @@ export const collisionSettings = {
   neighbor: { timers: { idleHold: 0.05, idleHoldMax: 0.05, connectRetry: 5 } },
 };
 
-/** Godwit, router 1, and `count` others; each has a session with it over IPv4 and one over IPv6. */
+/**
+ * Godwit, router 1, and `count` others; each has a session with it over IPv4 and one over IPv6, or `pairs` of each, between
+ * addresses made for them (with one other only).
+ */
 export class Star implements AsyncDisposable {
   readonly lan = new Lan();
   readonly others: Router[] = [];
   readonly count: number;
+  private readonly pairs: number;
   hub!: Godwit;
   /** Sessions that had two connections, one made by either side, before a word was said. */
   collisions = 0;
   /** Neighbours of which the hub lost a connection before it was a session. */
   private readonly lost = new Set<string>();
 
-  constructor(count: number) {
+  constructor(count: number, pairs = 1) {
     this.count = count;
-    for (const n of this.all) this.lan.join(`r${n}`, addresses(n).address4, addresses(n).address6);
+    this.pairs = pairs;
+    for (const n of this.all) {
+      this.lan.join(`r${n}`, addresses(n).address4, addresses(n).address6);
+      if (pairs === 1) continue;
+      for (const [address4, address6] of this.ends(n)) {
+        this.lan.namespaces.run(`r${n}`, 'ip', 'addr', 'add', `${address4}/24`, 'dev', 'eth0');
+        this.lan.namespaces.run(`r${n}`, 'ip', 'addr', 'add', `${address6}/64`, 'dev', 'eth0', 'nodad');
+      }
+    }
+  }
+
+  /** The addresses of a router's sessions. */
+  private ends(n: number): [address4: string, address6: string][] {
+    if (this.pairs === 1) return [[addresses(n).address4, addresses(n).address6]];
+    return Array.from({ length: this.pairs }, (_, k) => [`10.99.0.${50 * n + 50 + k}`, `fd99::${n}:${k}`]);
+  }
+
+  /** Sessions of one of the others. */
+  private get sessions(): number {
+    return 2 * this.pairs;
   }
 
   private get all(): number[] {
@@ -37,14 +60,16 @@ export class Star implements AsyncDisposable {
   }
 
   async start(startOther: (lan: Lan, name: string, spec: RouterSpec) => Promise<Router>): Promise<void> {
-    const towards = (n: number, asn: number): NeighborSpec[] =>
-      [addresses(n).address4, addresses(n).address6].map((address) => ({ address, asn }));
-    const neighbors = this.all.slice(1).flatMap((n) => towards(n, HUB_AS + n));
+    const towards = (n: number, from: number, asn: number): NeighborSpec[] => {
+      const near = this.ends(from);
+      return this.ends(n).flatMap((end, k) => end.map((address, i) => ({ address, asn, local: near[k]![i]! })));
+    };
+    const neighbors = this.all.slice(1).flatMap((n) => towards(n, 1, HUB_AS + n));
     this.hub = await Godwit.start(this.lan, 'r1', { ...addresses(1), asn: HUB_AS, neighbors }, collisionSettings);
     void this.follow();
     for (const n of this.all.slice(1)) {
       const announce = [{ prefix: `10.${n}.0.0/24` }];
-      const spec = { ...addresses(n), asn: HUB_AS + n, neighbors: towards(1, HUB_AS), announce };
+      const spec = { ...addresses(n), asn: HUB_AS + n, neighbors: towards(1, n, HUB_AS), announce };
       this.others.push(await startOther(this.lan, `r${n}`, spec));
     }
     await this.settled();
@@ -59,7 +84,11 @@ export class Star implements AsyncDisposable {
     await Promise.all(this.others.map(endSessions));
     await until('all sessions have ended', () => this.sockets(1, 'established').length === 0, 30_000);
     this.hold(1, ['words']);
-    await until('the others are connected', () => this.sockets(1, 'established').length === 2 * this.count, 40_000);
+    await until(
+      'the others are connected',
+      () => this.sockets(1, 'established').length === this.sessions * this.count,
+      40_000,
+    );
     this.lost.clear();
     for (const n of this.all.slice(1)) this.hold(n, ['words']);
     const both = () => {
@@ -69,7 +98,7 @@ export class Star implements AsyncDisposable {
         return open.split(`${address}]:`).length + open.split(`${address}:`).length - 2 === 2 || this.lost.has(address);
       });
     };
-    await until('two connections a session', () => both().length === 2 * this.count, 40_000);
+    await until('two connections a session', () => both().length === this.sessions * this.count, 40_000);
     this.collisions += both().length;
     for (const n of this.all) this.hold(n, []);
     await this.settled();
@@ -95,7 +124,10 @@ export class Star implements AsyncDisposable {
   async settled(): Promise<void> {
     const one = () => {
       const theirs = this.all.slice(1).flatMap((n) => this.sockets(n, 'established'));
-      return theirs.length === 2 * this.count && theirs.sort().join() === this.sockets(1, 'established').sort().join();
+      return (
+        theirs.length === this.sessions * this.count &&
+        theirs.sort().join() === this.sockets(1, 'established').sort().join()
+      );
     };
     const established = async () => {
       for (const { address } of this.hub.spec.neighbors) if (!(await this.hub.established(address))) return false;
