@@ -4,7 +4,7 @@ import { sleep } from '../base/mod.ts';
 import { addHost, endsOf, findLab, killProgram, removeHost, restartProgram, runDrill } from '../lab/mod.ts';
 import { startAgain, Traffic } from '../lab/mod.ts';
 import type { LabLayout, LiveOptions } from '../lab/mod.ts';
-import { inside, progress, stopSignals } from './lab-command.ts';
+import { inside, interruptible, progress } from './lab-command.ts';
 import { viewDrill } from './lab-view.ts';
 import { integerBetween, show, withOutput } from './output.ts';
 import type { OutputOptions } from './output.ts';
@@ -32,7 +32,7 @@ export function registerLive(lab: Command): void {
       .action(
         inside(async (who: string, options: LabOption) => {
           const tell = progress();
-          await change(findLab(options.lab).layout, who, { tell, signal: stopSignals(tell).stop });
+          await change(findLab(options.lab).layout, who, { tell, signal: interruptible(tell) });
           return 0;
         }),
       );
@@ -51,7 +51,7 @@ export function registerLive(lab: Command): void {
 
 async function drill(name: string | undefined, options: OutputOptions): Promise<number> {
   const tell = progress();
-  const report = await runDrill(findLab(name).layout, { tell, signal: stopSignals(tell).stop });
+  const report = await runDrill(findLab(name).layout, { tell, signal: interruptible(tell) });
   await show(options, report, () => viewDrill(report));
   return report.ok ? 0 : 1;
 }
@@ -61,7 +61,7 @@ async function traffic(
   to: string,
   options: OutputOptions & LabOption & { seconds: number },
 ): Promise<number> {
-  const { stop } = stopSignals(() => {});
+  const stop = interruptible(() => {});
   using flow = new Traffic(endsOf(findLab(options.lab), { from, to }));
   await sleep(options.seconds * 1000, stop);
   const streams = await flow.count();

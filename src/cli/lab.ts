@@ -1,5 +1,6 @@
 /** `godwit lab …`: the commands around `src/lab`. Progress goes to stderr, results to stdout. */
 import { constants } from 'node:os';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { GodwitError, messageOf } from '../base/mod.ts';
 import {
@@ -8,6 +9,8 @@ import {
   checkWithin,
   findLab,
   followLog,
+  graphFormats,
+  graphOf,
   HOLD_COMMAND,
   isRealRoot,
   holdSandbox,
@@ -24,8 +27,8 @@ import {
   summarizeLabs,
   takeDown,
 } from '../lab/mod.ts';
-import type { LoadedScenario } from '../lab/mod.ts';
-import { inside, progress, stopSignals } from './lab-command.ts';
+import type { GraphFormat, LoadedScenario } from '../lab/mod.ts';
+import { inside, inWords, progress, stopSignals } from './lab-command.ts';
 import { registerLive } from './lab-live.ts';
 import { viewDrill, viewLabs, viewReport, viewStatus } from './lab-view.ts';
 import { integerBetween, outputFormat, painter, print, say, show, table, tellError, withOutput } from './output.ts';
@@ -119,6 +122,14 @@ Examples:
     .description('show the scenarios that come with the program')
     .action(scenarios);
 
+  lab
+    .command('graph')
+    .argument('[scenario]', 'name or YAML file; without it the lab that is up')
+    .description('print a picture of it, as text for Mermaid or Graphviz')
+    .addOption(new Option('-f, --format <format>', 'of the text').choices(graphFormats).default('mermaid'))
+    .option('-l, --lab <lab>', 'name of the lab, when several are up')
+    .action(graph);
+
   lab.command(HOLD_COMMAND, { hidden: true }).argument('<directory>').action(holdSandbox);
 }
 
@@ -149,7 +160,8 @@ interface RunOptions extends OutputOptions {
 async function run(nameOrFile: string, options: RunOptions): Promise<number> {
   try {
     return await runScenario(nameOrFile, options);
-  } catch (error) {
+  } catch (thrown) {
+    const error = inWords(thrown);
     // whoever asked for a document gets one, also about a failure
     if (outputFormat(options) === 'table') throw error;
     const { kind, hint } = error instanceof GodwitError ? error : { kind: 'internal', hint: '' };
@@ -305,6 +317,15 @@ async function status(name: string | undefined, options: OutputOptions): Promise
   const report = statusOf(findLab(name));
   await show(options, report, () => viewStatus(report));
   return 0;
+}
+
+/** A file needs no lab, and so no rights; of a lab that is up it shows what is there now. */
+async function graph(nameOrFile: string | undefined, options: { format: GraphFormat; lab?: string }): Promise<void> {
+  if (nameOrFile !== undefined) return print(graphOf(load(nameOrFile).topology, options.format));
+  await inside(async () => {
+    await print(graphOf(findLab(options.lab).topology, options.format));
+    return 0;
+  })();
 }
 
 async function scenarios(name: string | undefined, options: OutputOptions): Promise<void> {

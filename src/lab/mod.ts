@@ -9,6 +9,8 @@ export type { CheckReport, NodeReport, PairReport, PodReport } from './check.ts'
 export { endsOf, runDrill } from './drill.ts';
 export type { DrillReport } from './drill.ts';
 export { takeDown } from './down.ts';
+export { graphFormats, graphOf } from './graph.ts';
+export type { GraphFormat } from './graph.ts';
 export { followLog, logOf, runIn } from './inside.ts';
 export { findLab, namespaceIn, summarizeLabs } from './lab.ts';
 export type { Lab, LabSummary } from './lab.ts';

@@ -4,6 +4,7 @@
  */
 import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { GodwitError, sleep } from '../base/mod.ts';
+import { addLink, deleteLink, Rtnetlink } from '../netlink/mod.ts';
 import { NetworkNamespace, selfCommand } from '../sys/mod.ts';
 import type { LabLayout } from './layout.ts';
 import { startDaemon } from './process.ts';
@@ -23,7 +24,14 @@ const foreign = {
 type Kind = RoutingProgram['program'];
 
 /** Throws GodwitError `program` that names the package when one that the scenario asks for is not installed. */
-export function refuseMissing({ machines }: Topology): void {
+export function refuseMissing({ machines, resources }: Topology): void {
+  const tunnels = resources.some((r) => r['kind'] === 'IPPool' && (Object(r['spec']).ipipMode ?? 'Never') !== 'Never');
+  if (tunnels && !isRealRoot() && !hasIpip()) {
+    const hint = 'run it as root, or a scenario without IPIP (calico-vxlan)';
+    throw new GodwitError('program', 'this kernel has no ipip.ko, and what stands in for it only real root may load', {
+      hint,
+    });
+  }
   for (const kind of new Set(machines.map(({ bgp }) => bgp?.program))) {
     if (kind !== 'frr' && kind !== 'bird') continue;
     if (kind === 'frr' && !isRealRoot()) {
@@ -38,6 +46,16 @@ export function refuseMissing({ machines }: Topology): void {
       hint,
     });
   }
+}
+
+/** Asks the kernel for a tunnel, in the namespace this command has for itself. */
+function hasIpip(): boolean {
+  const name = 'godwit-ipip';
+  using netlink = new Rtnetlink();
+  const [refused] = netlink.changeEach([0], (batch) => void addLink(batch, { kind: 'ipip', name }));
+  const link = netlink.link(name);
+  if (link) netlink.change((batch) => deleteLink(batch, link.index, name));
+  return refused === undefined;
 }
 
 /** FRR gives up being root, and makes its sockets after that. */

@@ -77,6 +77,16 @@ describe.skipIf(!here)('a lab without root', () => {
     expect(frr.stderr).toMatch(/only real root can|there is no \/usr/);
   });
 
+  test.skipIf(permits('unshare', '-Urn', 'ip', 'link', 'add', 'x', 'type', 'ipip'))(
+    'IPIP where the kernel has none is refused at once',
+    async () => {
+      const ipip = await lab('up', 'calico-ipip');
+      expect(ipip.status).toBe(1);
+      expect(ipip.stderr).toContain('this kernel has no ipip.ko');
+      expect(JSON.parse((await lab('list', '--json')).stdout)).toEqual([]);
+    },
+  );
+
   test('left running, it is there for later commands; after down nothing is left, nor a process', async () => {
     expect(await lab('up', 'host-gw', '--detach')).toMatchObject({ status: 0 });
     expect(existsSync('/run/netns/host-gw-node1')).toBe(false);
