@@ -154,6 +154,8 @@ export class Agent {
     using _kernel = this.kernel;
     this.networks = await this.loadNetworks();
     await using store = await this.open();
+    if (this.networks.length > 1 && (await (await import('../migrate/mod.ts')).readDecisions(store)).finished)
+      this.networks = this.networks.filter((network) => !network.retire);
     const { describeChanges } = await import('./dry-run.ts');
     return await describeChanges(this, store, this.viewOf(this.lookAtHost()), signal);
   }

@@ -68,6 +68,7 @@ export async function run(args: readonly string[]): Promise<void> {
     .action(async (shell: Shell) => {
       const whole = new Command('godwit');
       await addGroups(whole, () => true);
+      for (const name of ['completion', 'version']) whole.command(name);
       const { completionScript } = await import('./completion.ts');
       await print(completionScript(whole, shell));
     });

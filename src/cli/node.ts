@@ -117,7 +117,8 @@ function statusText(status: NodeStatus): string {
       'datastore',
       `${datastore.name} ${datastore.state}${datastore.copyOf === undefined ? '' : ` of ${datastore.copyOf}`}${datastore.reason === undefined ? '' : `: ${datastore.reason}`}`,
     ],
-    ...(status.networks.includes('subnets') ? subnetRows(status) : []),
+    // a network that was given up says nothing of itself
+    ...(status.networks.includes('subnets') && status.lease ? subnetRows(status) : []),
     ...(status.blocks ? blockRows(status.blocks) : []),
     ['routes', `${routes.installed} of ${routes.wanted} in the kernel (proto ${routes.protocol})`],
     ...status.parts.map((part): Row => [part.name, part.inSync ? 'in place' : { text: part.problem, style: 'red' }]),

@@ -7,7 +7,7 @@ export type { FinishOptions, FinishPlan } from './finish.ts';
 export { MigrationKeeper } from './keeper.ts';
 export type { MigrationKeeperOptions } from './keeper.ts';
 export * from './plan.ts';
-export { readMigration } from './read.ts';
+export { readDecisions, readMigration } from './read.ts';
 export type { MigrationPicture, ReadOptions } from './read.ts';
 export * from './records.ts';
 export { migrationStatus, runMigration } from './run.ts';

@@ -173,6 +173,16 @@ describe.skipIf(!here)('three nodes from leases to blocks', () => {
       expect((await cluster.node(n).status()).warnings).toEqual([]);
     }
     expect((await cluster.store.list(`${PREFIX}/subnets/`)).kvs).toEqual([]);
+    await cluster.node(1).stop();
+    // neither does it come back in what is told
+    const node = cluster.node(1);
+    const dry = node.run(...node.command(...node.arguments([...both, '--dry-run'])).slice(4));
+    expect(dry).toContain('routes: nothing to change');
+    expect(dry).not.toMatch(/lease|cni0/);
+    node.start(both);
+    await node.ready();
+    const shown = node.run(...node.command('node', 'status', '--socket', `${node.directory}/run/agent.sock`).slice(4));
+    expect(shown).not.toMatch(/^lease |cni0/m);
     await nothingLost();
   }, 60_000);
 });
