@@ -6,6 +6,7 @@
 import { compileLate, compileSoon, GodwitError, silentLogger, systemClock } from '../../base/mod.ts';
 import type { Clock, Logger } from '../../base/mod.ts';
 import type { Family, Prefix } from '../../net/mod.ts';
+import { releaseCode } from '../../sys/mod.ts';
 import { diffConfig, neighborKey } from '../config/mod.ts';
 import type { BgpConfig, ConfigDiff, NeighborConfig, PrefixLimit } from '../config/mod.ts';
 import { createRib, directResolver, warmUp } from '../rib/mod.ts';
@@ -180,6 +181,7 @@ export class Speaker {
 
   /** The exercise before the first session. Its garbage goes once the compilers that it woke are quiet, too. */
   private *prepare(): Generator<void> {
+    releaseCode(); // the start is over, and the compilers come on top
     compileSoon();
     yield* warmUp();
     compileLate();
