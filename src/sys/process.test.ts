@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tryLock } from './lock.ts';
-import { isAlive, processId, signalProcess } from './process.ts';
+import { isAlive, isStopped, processId, processorSeconds, signalProcess } from './process.ts';
 
 test('a process is its number and its start: another start is another process, and gets no signal', async () => {
   const child = Bun.spawn(['sleep', '60']);
@@ -32,6 +32,24 @@ test('a name with parentheses and blanks does not shift the fields', async () =>
   expect(started).toBeLessThanOrEqual(uptimeTicks + 1);
   child.kill();
   await child.exited;
+});
+
+test('held, going on, and the time it took', async () => {
+  const child = Bun.spawn(['sh', '-c', 'while :; do :; done']);
+  const id = processId(child.pid)!;
+  try {
+    while (processorSeconds(id) < 0.05) await Bun.sleep(10);
+    expect(isStopped(id)).toBe(false);
+    process.kill(child.pid, 'SIGSTOP');
+    while (!isStopped(id)) await Bun.sleep(1);
+    expect(isAlive(id)).toBe(true);
+    process.kill(child.pid, 'SIGCONT');
+    while (isStopped(id)) await Bun.sleep(1);
+  } finally {
+    child.kill('SIGKILL');
+    await child.exited;
+  }
+  expect(processorSeconds(id)).toBe(0);
 });
 
 test('no such process', () => {
