@@ -106,6 +106,7 @@ async function move(to: Stage, options: Options): Promise<void> {
       store,
       {
         ...{ to, etcdPrefix, only: nodes, clock: systemClock, patienceMs: timeout * 1000 },
+        warn: (warning) => say(`warning: ${warning}`),
         tell: (step, finished) => say(finished ? `  done: ${step.node}` : stepLine(step)),
       },
       signal,

@@ -22,6 +22,8 @@ export interface RunOptions extends ReadOptions {
   readonly patienceMs: number;
   /** Told before and after each step. */
   readonly tell: (step: MigrationStep, done: boolean) => void;
+  /** Told once, before anything is done: what the plan warns of. */
+  readonly warn: (warning: string) => void;
 }
 
 /**
@@ -34,7 +36,7 @@ export async function runMigration(store: Datastore, options: RunOptions, signal
   let since = options.clock.now();
   for (;;) {
     const picture = await readMigration(store, options);
-    const { problems, waiting, steps } = planMigration(picture);
+    const { problems, waiting, steps, warnings } = planMigration(picture);
     const wrong = [...problems, ...(steps.length > 0 ? waiting : [])];
     if (wrong.length > 0 && !signal.aborted) {
       if ((!begun && problems.length > 0) || options.clock.now() - since > options.patienceMs)
@@ -45,6 +47,7 @@ export async function runMigration(store: Datastore, options: RunOptions, signal
     // back in the other order: the last that went is the first that comes back
     const step = options.to === 'blocks' ? steps[0] : steps.at(-1);
     if (!step || signal.aborted) return done;
+    if (!begun) for (const warning of warnings) options.warn(warning);
     begun = true;
     options.tell(step, false);
     let claimed = true;

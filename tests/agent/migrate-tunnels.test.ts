@@ -67,6 +67,7 @@ describe.skipIf(!here).each(cases)('$name', ({ config, pools, families, before, 
     for (const number of [1, 2]) {
       const ran = moving.godwit('migrate', 'run', '--nodes', `n${number}`);
       expect([ran.status, ran.out]).toEqual([0, '1 node moved to blocks']);
+      expect(ran.error.match(/^warning: /gm) ?? []).toHaveLength(plan.warnings.length);
       await moving.addPod(`new${number}`, number);
       expect(moving.pods.get(`new${number}`)!.addresses).toHaveLength(families);
       await moving.flow(`new${number}`, 'old1');
