@@ -59,7 +59,7 @@ describe.skipIf(!here)('three nodes', () => {
 
   beforeAll(async () => {
     cluster = await Cluster.start({ nodes });
-    await putResource(cluster.store, poolOf('10.233.0.0/16'));
+    await putResource(cluster.store, poolOf('10.233.0.0/16', { natOutgoing: true }));
     await putResource(cluster.store, {
       ...{ kind: 'BGPConfiguration', metadata: { name: 'default' } },
       spec: { nodeMeshMaxRestartTime: `${RESTART_MS / 1000}s` },
@@ -150,7 +150,7 @@ describe.skipIf(!here)('three nodes', () => {
   ])(
     'through a tunnel: %p',
     async (mode, device) => {
-      await putResource(cluster.store, poolOf('10.233.0.0/16', mode));
+      await putResource(cluster.store, poolOf('10.233.0.0/16', { natOutgoing: true, ...mode }));
       const through = (from: number, to: number) =>
         cluster.node(from).run('ip', 'route', 'get', address(to)).includes(`dev ${device}`);
       const pairs = nodes.flatMap((from) => nodes.flatMap((to) => (from === to ? [] : [[from, to] as const])));
@@ -166,7 +166,7 @@ describe.skipIf(!here)('three nodes', () => {
       await cluster.node(2).ready();
       expect(await monitor.stop()).not.toContain('10.233.');
       await nothingLost();
-      await putResource(cluster.store, poolOf('10.233.0.0/16'));
+      await putResource(cluster.store, poolOf('10.233.0.0/16', { natOutgoing: true }));
       await settled();
     },
     60_000,
@@ -182,6 +182,23 @@ describe.skipIf(!here)('three nodes', () => {
     await inSync(3);
     await settled();
     await nothingLost();
+  }, 60_000);
+
+  test('a node that was booted anew: its kernel has nothing, and its routes come back all the same', async () => {
+    await until('the copy is up to date', () => upToDate(2));
+    await killed(2, () => {
+      cluster.node(2).run('ip', 'route', 'flush', 'proto', '71');
+      cluster.node(2).run('sh', '-c', 'nft flush ruleset; sysctl -qw net.ipv4.ip_forward=0');
+    });
+    await established(2, 2);
+    for (const n of nodes) await cluster.node(n).hasRoutes(...expected(n));
+    const forwards = () => cluster.node(2).run('sysctl', '-n', 'net.ipv4.ip_forward').trim() === '1';
+    await until('it forwards', forwards);
+    await until('it masquerades', () => cluster.node(2).run('nft', 'list', 'ruleset').includes('masquerade'));
+    expect((await cluster.node(2).status()).datastore.state).toBe('copy');
+    await cluster.startEtcd();
+    await inSync(2);
+    await settled();
   }, 60_000);
 
   test('a copy that is broken is set aside: the node waits for the datastore', async () => {
