@@ -34,7 +34,8 @@ export function formatSummary(s: SpeakerSummary, now: number): string {
   const rows = s.neighbors.map((n): Row => {
     const sum = (key: 'received' | 'accepted' | 'advertised') => String(n.families.reduce((t, f) => t + f[key], 0));
     const age = n.since === undefined ? '' : formatAge(now - n.since);
-    const note = n.shutdown !== undefined ? 'shut down' : n.state === 'Established' ? '' : (n.lastError?.reason ?? '');
+    const note =
+      n.shutdown !== undefined ? 'shut down' : n.state === 'Established' ? badNote(n) : (n.lastError?.reason ?? '');
     const state = { text: n.state, style: stateStyle(n.state) };
     return [n.name, n.remoteAs, state, age, sum('received'), sum('accepted'), sum('advertised'), note];
   });
@@ -42,6 +43,10 @@ export function formatSummary(s: SpeakerSummary, now: number): string {
   const headings = ['NEIGHBOR', 'AS', 'STATE', 'UP', 'RECEIVED', 'ACCEPTED', 'SENT', 'NOTE'];
   return [...head, '', table(headings, rows)].join('\n');
 }
+
+/** Routes that are missing although the session is up: somebody will wonder. */
+const badNote = ({ badUpdates }: NeighborStatus): string =>
+  badUpdates === undefined ? '' : `${badUpdates.count} bad UPDATEs, see show neighbors`;
 
 export function formatNeighbor(n: NeighborStatus, now: number): string {
   const paint = painter();
@@ -61,6 +66,10 @@ export function formatNeighbor(n: NeighborStatus, now: number): string {
       ['agreed on', n.session.capabilities.join(', ')],
     );
     if (n.session.restartTime !== undefined) lines.push(['restart time', `${n.session.restartTime} s`]);
+  }
+  if (n.badUpdates) {
+    const { count, treatment, reason, at } = n.badUpdates;
+    lines.push(['bad UPDATEs', `${count}, the last ${formatAge(now - at)} ago was ${treatment}: ${reason}`]);
   }
   if (n.lastError) lines.push(['last error', `${n.lastError.reason}, ${formatAge(now - n.lastError.at)} ago`]);
   lines.push(

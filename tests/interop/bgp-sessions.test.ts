@@ -74,9 +74,13 @@ for (const kind of daemonKinds) {
       });
       await pair.established();
       await pair.route(pair.godwit, '10.2.0.0/24');
-      // OpenBGPD announces ::1 as its IPv6 next hop here, which nobody can reach
-      if (kind.name === 'OpenBGPD') expect(await pair.godwit.route('fd02::/64')).toBeUndefined();
-      else expect((await pair.route(pair.godwit, 'fd02::/64')).communities).toEqual(['65002:6']);
+      // OpenBGPD announces ::1 as its IPv6 next hop here, which nobody can reach: withdrawn, and said so
+      if (kind.name === 'OpenBGPD') {
+        const told = async () => (await pair.godwit.neighbor(P.address4))?.badUpdates;
+        expect(await pair.until('godwit tells', told)).toMatchObject({ treatment: 'withdrawn' });
+        expect((await told())?.reason).toBe('MP_REACH_NLRI: the next hop is not the address of a host');
+        expect(await pair.godwit.route('fd02::/64')).toBeUndefined();
+      } else expect((await pair.route(pair.godwit, 'fd02::/64')).communities).toEqual(['65002:6']);
       await pair.route(pair.peer, '10.1.0.0/24');
       expect(await pair.route(pair.peer, 'fd01::/64')).toMatchObject({ nextHop: G.address6, asPath: [65001] });
       for (const prefix of ['10.1.0.0/24', 'fd01::/64']) {

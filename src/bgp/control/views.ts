@@ -30,6 +30,13 @@ export interface NeighborStatus {
   readonly dynamicRange?: string;
   readonly shutdown?: string;
   readonly lastError?: { readonly reason: string; readonly at: number };
+  /** UPDATEs that RFC 7606 had to be applied to, and what became of the last. */
+  readonly badUpdates?: {
+    readonly count: number;
+    readonly treatment: string;
+    readonly reason: string;
+    readonly at: number;
+  };
   readonly families: readonly FamilyStatus[];
   readonly messages: { readonly received: number; readonly sent: number; readonly updatesReceived: number };
   readonly bytes: { readonly received: number; readonly sent: number };
@@ -104,6 +111,7 @@ export function neighborStatus(speaker: Speaker, peer: Peer): NeighborStatus {
     ...(peer.range !== undefined && { dynamicRange: peer.range }),
     ...(peer.shutdown !== undefined && { shutdown: peer.shutdown }),
     ...(peer.lastError && { lastError: peer.lastError }),
+    ...(peer.lastBadUpdate && { badUpdates: { count: counts.updatesBad, ...peer.lastBadUpdate } }),
     ...(live && { session: sessionStatus(live) }),
   };
 }

@@ -85,6 +85,7 @@ export class Established {
   private reportBad(treatment: string, reason: string): void {
     const { peer } = this;
     peer.counts.updatesBad++;
+    peer.lastBadUpdate = { treatment, reason: printable(reason), at: peer.context.clock.wallNow() };
     peer.context.emit({ type: 'bad-update', neighbor: peer.key, treatment, reason });
     const fields = { neighbor: peer.config.name, treatment, reason: printable(reason), total: peer.counts.updatesBad };
     peer.context.sparseLog.warn(peer.subject, fields, 'bad UPDATE (RFC 7606)');

@@ -80,6 +80,8 @@ export class Peer {
   /** Set while a prefix limit keeps the neighbour down. */
   overLimit = false;
   lastError: { readonly reason: string; readonly at: number } | undefined;
+  /** The last UPDATE that RFC 7606 had to be applied to, and what became of it; escaped. */
+  lastBadUpdate: { readonly treatment: string; readonly reason: string; readonly at: number } | undefined;
   readonly counts = { established: 0, flaps: 0, messagesIn: 0, messagesOut: 0, updatesIn: 0, updatesBad: 0 };
 
   /** `lastError` comes from a NOTIFICATION. */
