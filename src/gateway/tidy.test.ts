@@ -26,11 +26,11 @@ test('garbage is collected when the process has grown by work, and not for ever'
     memory.mib += mib;
     for (let i = 0; i < 50; i++) tidy.worked();
   };
-  for (let i = 0; i < 24; i++) work(1);
+  for (let i = 0; i < 16; i++) work(1);
   expect(memory.collections).toBe(0);
   work(1);
   expect(memory.collections).toBe(1);
-  for (let i = 0; i < 24; i++) work(1);
+  for (let i = 0; i < 16; i++) work(1);
   expect(memory.collections).toBe(1);
   work(1);
   expect(memory.collections).toBe(2);

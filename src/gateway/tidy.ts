@@ -8,7 +8,7 @@ import type { Clock } from '../base/mod.ts';
 import { releaseCode } from '../sys/mod.ts';
 
 /** Growth that is worth a collection, bytes. One takes 15 to 60 ms. */
-const GROWTH = 24 * 2 ** 20;
+const GROWTH = 16 * 2 ** 20;
 /** Objects read, or prefixes told, between two looks at the growth. */
 const LOOK_EVERY = 50;
 /** While the sessions start, milliseconds between two looks, and how many. */
