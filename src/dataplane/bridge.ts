@@ -1,7 +1,8 @@
 /**
  * The bridge that this node's pods are attached to: there, up, marked as ours, with the gateway address of each of our
  * subnets, and with a MAC that stays (a bridge without one of its own takes that of a port, and pods' neighbour entries go
- * stale as ports come and go). A bridge of that name that somebody else made is taken over with its ports.
+ * stale as ports come and go). A bridge of that name that somebody else made is taken over with its ports. Pods that lost
+ * their bridge (it was deleted: the kernel lets its ports go) become its ports again.
  */
 import { GodwitError, unreachable } from '../base/mod.ts';
 import type { BridgeNetwork } from '../desired/mod.ts';
@@ -14,8 +15,9 @@ import {
   prefixLength,
 } from '../net/mod.ts';
 import type { InterfaceAddress, IpAddress, MacAddress } from '../net/mod.ts';
-import { addAddress, addLink, deleteAddress, deleteLink, IFA_F, isUp, setLink } from '../netlink/mod.ts';
-import type { KernelAddress, Link, Rtnetlink } from '../netlink/mod.ts';
+import { addAddress, addLink, deleteAddress, deleteLink, IFA_F, isUp, setBridgePort, setLink } from '../netlink/mod.ts';
+import type { Batch, KernelAddress, Link, Rtnetlink } from '../netlink/mod.ts';
+import { ROUTED_PREFIX } from './endpoints-routed.ts';
 import type { Part, PlannedChange } from './part.ts';
 
 /** Our mark on links, in their alias. */
@@ -31,12 +33,17 @@ type Step =
   | { readonly type: 'pin'; readonly mac: MacAddress }
   | { readonly type: 'mtu'; readonly mtu: number }
   | { readonly type: 'up' }
+  | { readonly type: 'port'; readonly port: Link }
   | { readonly type: 'address' | 'stale'; readonly address: InterfaceAddress };
 
 /** Locally administered, and as stable as the gateway's address: 0a:58 and its last four bytes. */
 export function bridgeMac(gateway: IpAddress): MacAddress {
   return macFromBytes(Uint8Array.of(0x0a, 0x58, ...addressBytes(gateway).slice(-4)));
 }
+
+/** A bridged pod's end here that is in no bridge; the mark is made last, so one that has it was in one. */
+const isLost = ({ kind, name, alias, master }: Link) =>
+  kind === 'veth' && master === 0 && alias.startsWith('godwit:') && !name.startsWith(ROUTED_PREFIX);
 
 /** What is missing; pure. Throws when the name is taken by something that is no bridge. */
 export function bridgeSteps(want: BridgeNetwork, links: readonly Link[], addresses: readonly KernelAddress[]): Step[] {
@@ -46,9 +53,10 @@ export function bridgeSteps(want: BridgeNetwork, links: readonly Link[], address
     address: gateway,
     prefixLength: prefixLength(subnet),
   }));
+  const ports = links.filter(isLost).map((port): Step => ({ type: 'port', port }));
   if (!link) {
     steps.push({ type: 'create', mtu: want.mtu, mac: bridgeMac(want.subnets[0]!.gateway) }, { type: 'mark' });
-    steps.push(...gateways.map((address): Step => ({ type: 'address', address })), { type: 'up' });
+    steps.push(...gateways.map((address): Step => ({ type: 'address', address })), { type: 'up' }, ...ports);
     return steps;
   }
   if (link.kind !== 'bridge') {
@@ -77,7 +85,7 @@ export function bridgeSteps(want: BridgeNetwork, links: readonly Link[], address
     }
   }
   if (!isUp(link)) steps.push({ type: 'up' });
-  return steps;
+  return [...steps, ...ports];
 }
 
 function formatStep(bridge: string, step: Step): string {
@@ -92,6 +100,8 @@ function formatStep(bridge: string, step: Step): string {
       return `ip link set ${bridge} mtu ${step.mtu}`;
     case 'up':
       return `ip link set ${bridge} up`;
+    case 'port':
+      return `ip link set ${step.port.name} master ${bridge}`;
     case 'address':
       return `ip address add ${formatInterfaceAddress(step.address)} dev ${bridge}`;
     case 'stale':
@@ -99,6 +109,13 @@ function formatStep(bridge: string, step: Step): string {
     default:
       return unreachable(step);
   }
+}
+
+/** Makes a pod's end a port of the bridge of that index. */
+function joinBridge(batch: Batch, { index, name }: Link, bridge: number): void {
+  setLink(batch, index, { master: bridge }, name);
+  // as it was attached: frames of a pod that reaches itself through a service address go back by the port they came from
+  setBridgePort(batch, index, { hairpin: true });
 }
 
 export class BridgePart implements Part {
@@ -147,14 +164,17 @@ export class BridgePart implements Part {
       this.kernel.change((b) => addLink(b, { kind: 'bridge', name: bridge, mtu, address: mac }));
       return;
     }
-    const index = this.kernel.links().find((link) => link.name === bridge)?.index;
+    const links = this.kernel.links();
+    const index = links.find((link) => link.name === bridge)?.index;
     // gone meanwhile: its event brings the next pass
     if (index === undefined) return;
+    if (step.type === 'port' && !links.some((link) => link.index === step.port.index && isLost(link))) return;
     this.kernel.change((b) => {
       if (step.type === 'mark') setLink(b, index, { alias: BRIDGE_ALIAS }, bridge);
       else if (step.type === 'pin') setLink(b, index, { address: step.mac }, bridge);
       else if (step.type === 'mtu') setLink(b, index, { mtu: step.mtu }, bridge);
       else if (step.type === 'up') setLink(b, index, { up: true }, bridge);
+      else if (step.type === 'port') joinBridge(b, step.port, index);
       else if (step.type === 'stale') deleteAddress(b, index, step.address);
       else {
         // duplicate address detection waits for a carrier, which a bridge without ports does not have

@@ -124,6 +124,22 @@ describe.skipIf(!here)('faults in the kernel', () => {
     }
   });
 
+  test('the bridge is deleted: pods are its ports again, others’ links are not', async () => {
+    for (const name of ['veth0a0b0c0d', 'stranger0', 'cali0a0b0c0d']) {
+      node.run('ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', `p-${name}`);
+    }
+    node.run('ip', 'link', 'set', 'veth0a0b0c0d', 'master', 'cni0');
+    for (const name of ['veth0a0b0c0d', 'cali0a0b0c0d']) {
+      node.run('ip', 'link', 'set', name, 'alias', `godwit:${name}/eth0 net 10.244.9.9/24`);
+    }
+    const ports = () => node.run('ip', '-o', '-d', 'link', 'show', 'type', 'veth').split('\n');
+    const isPort = (line: string) => /master cni0/.test(line) && /hairpin on/.test(line);
+    node.run('ip', 'link', 'delete', 'cni0');
+    await until('the pod is back', () => ports().some((line) => line.includes('veth0a0b0c0d') && isPort(line)));
+    expect(ports().filter((line) => /(stranger0|cali0a0b0c0d)@/.test(line) && / master /.test(line))).toEqual([]);
+    for (const name of ['veth0a0b0c0d', 'stranger0', 'cali0a0b0c0d']) node.run('ip', 'link', 'delete', name);
+  });
+
   test('forwarding is switched off, nf_tables flushed: both come back', async () => {
     node.run('sh', '-c', 'echo 0 > /proc/sys/net/ipv4/ip_forward');
     await until('forwarding', () => node.run('cat', '/proc/sys/net/ipv4/ip_forward').trim() === '1', 2_000);
