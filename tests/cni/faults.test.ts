@@ -244,6 +244,11 @@ describe.skipIf(!here)('CNI faults', () => {
     await start();
     const p = pod();
     const added = await runPlugin('ADD', p.call());
+    // the kernel notes the carrier of a new link, and that nobody else has its address, some time after it is up
+    const settled = () =>
+      /"forwarding"/.test(spaces.run('host', 'ip', '-d', '-j', 'link')) &&
+      !/"tentative"/.test(spaces.run(p.short, 'ip', '-d', '-j', 'addr'));
+    await until('its link forwards', settled);
     const before = spaces.run('host', 'ip', '-d', '-j', 'link') + spaces.run(p.short, 'ip', '-d', '-j', 'addr');
     await agent!.kill();
     await start();
