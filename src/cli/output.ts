@@ -116,8 +116,15 @@ export function tellError(error: unknown): void {
   say(`godwit: ${printableLines(messageOf(error))}`);
   if (error instanceof GodwitError) {
     if (error.hint !== '') say(`  ${printableLines(error.hint)}`);
-  } else if (process.env['GODWIT_DEBUG'] && error instanceof Error) say(error.stack ?? '');
+  } else {
+    if (refusedToUser(error)) say('  Run it as root, or give it a place of your own: --help names the options.');
+    if (process.env['GODWIT_DEBUG'] && error instanceof Error) say(error.stack ?? '');
+  }
 }
+
+/** A file or directory that only root may have, asked for by somebody else. */
+const refusedToUser = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'EACCES' && process.getuid?.() !== 0;
 
 /** A message of several lines keeps them; no other control character reaches the terminal. */
 const printableLines = (text: string): string =>

@@ -24,7 +24,11 @@ export function register(command: Command): void {
   command
     .command('serve')
     .description("serve etcd's v3 API from a data directory, until stopped")
-    .option('--listen <address>', `unix:///PATH, http://HOST:PORT or https://HOST:PORT; may be repeated`, several)
+    .option(
+      '--listen <address>',
+      `unix:///PATH, http://HOST:PORT or https://HOST:PORT; may be repeated (default: ${DEFAULT_STORE_URL})`,
+      several,
+    )
     .option('--data <dir>', 'data directory, made when missing', DEFAULT_DIRECTORY)
     .option('--name <name>', 'name of the store, for member lists', 'godwit')
     .option('--retention <hours>', 'how long history is kept, 0 for ever', parseHours, 1)

@@ -8,7 +8,7 @@ import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { err, GodwitError, messageOf, ok } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
-import { parseConfig } from '../bgp/mod.ts';
+import { parseConfig, section } from '../bgp/mod.ts';
 import type { BgpConfig, FamilySettings, PeerSettings } from '../bgp/mod.ts';
 import { parseAddress, parsePrefix } from '../net/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
@@ -73,9 +73,9 @@ const sourceSchema = z.union([
     .transform(({ kubernetes }): OwnershipSource => ({ type: 'kubernetes', ...kubernetes })),
 ]);
 
-const schema = z.strictObject({
+const schema = section({
   source: sourceSchema.default({ type: 'flannel', etcdPrefix: DEFAULT_PREFIX }),
-  announce: z.strictObject({
+  announce: section({
     within: prefixes.refine((list) => list.length > 0, 'must name at least one prefix'),
     exclude: names,
     drain: names,
@@ -86,17 +86,20 @@ const schema = z.strictObject({
     med: z.int().min(0).max(0xffffffff).optional(),
     aggregate: z.array(aggregate).max(1, 'one rule at most').default([]),
   }),
-  guard: z
-    .strictObject({
-      minimumReady: z.int().min(0).default(1),
-      maxWithdrawPercent: z.number().min(0).max(100).default(30),
-      alwaysWithdraw: z.int().min(0).default(2),
-      window: z.number().min(0).max(86_400).default(60),
-    })
-    .prefault({}),
+  guard: section({
+    minimumReady: z.int().min(0).default(1),
+    maxWithdrawPercent: z.number().min(0).max(100).default(30),
+    alwaysWithdraw: z.int().min(0).default(2),
+    window: z.number().min(0).max(86_400).default(60),
+  }).prefault({}),
   stateFile: absolute.optional(),
   gateways: z.array(gatewaySchema(prefixes)).default([]),
-  bgp: z.looseObject({ policies: z.looseObject({}).optional(), neighbors: z.array(z.unknown()).optional() }),
+  bgp: z.looseObject(
+    { policies: z.looseObject({}).optional(), neighbors: z.array(z.unknown()).optional() },
+    {
+      error: () => 'allowed: a mapping of the speaker’s settings, as `godwit bgp` has them (as, routerId, neighbors …)',
+    },
+  ),
 });
 
 /** Every problem as one line: setting, and what is wrong with it. */

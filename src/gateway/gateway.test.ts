@@ -290,5 +290,8 @@ bgp: { routerId: 10.0.0.1, as: 64512, neighbors: [{ address: 10.0.0.2, as: inter
     expect(problems(`${base}bgp: { routerId: 10.0.0.1, as: 1, fib: kernel }`)).toEqual([
       'bgp.fib: an announcer writes no routes; leave it out',
     ]);
+    const [announce, file] = problems(`announce: 5\nas: 64512\n${bgp}`);
+    expect(announce).toStartWith('announce: allowed: a mapping of within, exclude');
+    expect(file).toBe('file: unknown setting "as"; allowed: source, announce, guard, stateFile, gateways, bgp');
   });
 });
