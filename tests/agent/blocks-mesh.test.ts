@@ -111,10 +111,12 @@ describe.skipIf(!here)('three nodes with blocks', () => {
       const { kv } = await cluster.store.get(statusKey(`n${n}`));
       return kv && { lease: kv.lease, status: parsePublished(kv.value), json: JSON.parse(kv.value) as PublishedStatus };
     };
-    const first = await until('its neighbours’ blocks are told', async () => {
+    // a session that was made anew may have to be dialled twice
+    const first = await until('its sessions are up and its neighbours’ blocks told', async () => {
       const now = await said(1);
       const theirs = now?.status?.installed.get('10.168.0.2') ?? [];
-      return now?.status?.ready === true && theirs.join() === own(2) ? now : undefined;
+      const complete = now?.status?.ready === true && now.json.blocks?.sessions.down.length === 0;
+      return complete && theirs.join() === own(2) ? now : undefined;
     });
     expect(first.lease).not.toBe('0' as never);
     expect(first.json.blocks?.blocks).toEqual([prefix(own(1))]);
