@@ -1,68 +1,44 @@
 // Automatic reflectors while everything about them changes: one and two at once are marked to leave, more and fewer are
 // wanted, a failure domain is another, agents are started anew in the midst. Packets go all the time, and none is lost.
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import type { ReflectorPlan } from '../../src/calc/mod.ts';
 import { ResourceClient } from '../../src/model/mod.ts';
-import { parsePlan, PLAN_KEY, REPORTS_PREFIX } from '../../src/reflectors/mod.ts';
+import { REPORTS_PREFIX } from '../../src/reflectors/mod.ts';
 import { claim, poolOf, putResource } from '../support/calico.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
-import { Traffic } from '../support/traffic.ts';
 import { Cluster } from './cluster.ts';
+import { everyRoute, own, planOf, pod, withoutLoss } from './reflecting.ts';
 
 const here = have('changes of automatic route reflectors', 'ip', 'nft', 'etcd', 'ping');
 const blocks = ['--network', 'blocks'];
 const numbers = [1, 2, 3, 4, 5, 6];
-const own = (n: number) => `10.233.${n}.0/26`;
-const pod = (n: number) => `10.233.${n}.1`;
 
 describe.skipIf(!here)('six nodes in three racks', () => {
   let cluster: Cluster;
   const racks = new Map<string, string>();
   const marked = new Set<string>();
 
-  const plan = async (): Promise<ReflectorPlan | undefined> => {
-    const { kv } = await cluster.store.get(PLAN_KEY);
-    const parsed = kv && parsePlan(kv.value);
-    return parsed?.ok === true ? parsed.value : undefined;
-  };
-  const reflectors = async () => (await plan())!.target.reflectors;
+  const reflectors = async () => (await planOf(cluster))!.target.reflectors;
   const settled = async (what: string, is: (reflectors: readonly string[]) => boolean) => {
     const told = async () => (await cluster.store.list(REPORTS_PREFIX)).kvs.map(({ value }) => value).join('\n');
     try {
       return await until(
         what,
         async () => {
-          const now = await plan();
+          const now = await planOf(cluster);
           return now && !now.keep && is(now.target.reflectors) ? now.target.reflectors : undefined;
         },
         40_000,
       );
     } catch (error) {
-      throw new Error(`${JSON.stringify(await plan())}\n${await told()}`, { cause: error });
+      throw new Error(`${JSON.stringify(await planOf(cluster))}\n${await told()}`, { cause: error });
     }
   };
-  const everyRoute = async () => {
-    for (const n of numbers) await cluster.node(n).ready();
-    for (const n of numbers) {
-      const routes = numbers.filter((m) => m !== n).map((m) => `${own(m)} via 10.168.0.${m} dev eth0`);
-      await cluster.node(n).hasRoutes(`blackhole ${own(n)}`, ...routes);
-    }
-  };
-  const withoutLoss = async (action: () => Promise<void>) => {
-    const pairs = numbers.flatMap((a) => numbers.filter((b) => b !== a).map((b) => [a, b] as const));
-    const streams = pairs.map(([a, b]) => new Traffic(cluster.spaces.name(`n${a}`), pod(a), pod(b)));
-    try {
-      for (const stream of streams) await stream.flowing();
+  const unharmed = (action: () => Promise<void>) =>
+    withoutLoss(cluster, numbers, async () => {
       await action();
-      await everyRoute();
-      for (const stream of streams) await stream.flowing(10);
-      const counts = await Promise.all(streams.map((stream) => stream.stop()));
-      expect(counts.map(({ lost }) => lost)).toEqual(counts.map(() => 0));
-    } finally {
-      for (const stream of streams) stream[Symbol.dispose]();
-    }
-  };
+      await everyRoute(cluster, numbers);
+    });
   const configure = (count: number) =>
     putResource(cluster.store, {
       ...{ kind: 'ClusterConfiguration', apiVersion: 'godwit.io/v1', metadata: { name: 'default' } },
@@ -100,12 +76,12 @@ describe.skipIf(!here)('six nodes in three racks', () => {
       cluster.node(n).start(blocks);
     }
     await settled('two reflect', (now) => now.length === 2);
-    await everyRoute();
+    await everyRoute(cluster, numbers);
   }, 90_000);
   afterAll(() => cluster[Symbol.asyncDispose]());
 
   test('a reflector is drained, then the other two at once: others take their places', async () => {
-    await withoutLoss(async () => {
+    await unharmed(async () => {
       const [first] = await reflectors();
       marked.add(first!);
       await label(first!);
@@ -120,7 +96,7 @@ describe.skipIf(!here)('six nodes in three racks', () => {
   }, 110_000);
 
   test('marked no longer, they stay clients; more are wanted, then fewer, agents started anew in the midst', async () => {
-    await withoutLoss(async () => {
+    await unharmed(async () => {
       const before = await reflectors();
       for (const name of [...marked]) {
         marked.delete(name);
@@ -142,7 +118,7 @@ describe.skipIf(!here)('six nodes in three racks', () => {
   }, 110_000);
 
   test('both reflectors come to be in one rack: one of them moves out', async () => {
-    await withoutLoss(async () => {
+    await unharmed(async () => {
       const [stays, moved] = await reflectors();
       racks.set(moved!, racks.get(stays!)!);
       await label(moved!);

@@ -4,47 +4,20 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { repositoryRoot } from '../../scripts/lib/process.ts';
-import type { ReflectorPlan } from '../../src/calc/mod.ts';
-import { parsePlan, PLAN_KEY, REPORTS_PREFIX } from '../../src/reflectors/mod.ts';
+import { REPORTS_PREFIX } from '../../src/reflectors/mod.ts';
 import { claim, poolOf, putResource } from '../support/calico.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
-import { Traffic } from '../support/traffic.ts';
 import { Cluster } from './cluster.ts';
+import { everyRoute, own, planOf, pod, withoutLoss } from './reflecting.ts';
 
 const here = have('faults of automatic route reflectors', 'ip', 'nft', 'etcd', 'ping');
 const blocks = ['--network', 'blocks'];
 const numbers = [1, 2, 3, 4, 5];
-const own = (n: number) => `10.233.${n}.0/26`;
-const pod = (n: number) => `10.233.${n}.1`;
 
 describe.skipIf(!here)('five nodes with two reflectors', () => {
   let cluster: Cluster;
-  const plan = async (): Promise<ReflectorPlan | undefined> => {
-    const { kv } = await cluster.store.get(PLAN_KEY);
-    const parsed = kv && parsePlan(kv.value);
-    return parsed?.ok === true ? parsed.value : undefined;
-  };
-  const reflectors = async () => (await plan())!.target.reflectors.map((name) => Number(name.slice(1)));
-  const everyRoute = async () => {
-    for (const n of numbers) await cluster.node(n).ready();
-    for (const n of numbers) {
-      const routes = numbers.filter((m) => m !== n).map((m) => `${own(m)} via 10.168.0.${m} dev eth0`);
-      await cluster.node(n).hasRoutes(`blackhole ${own(n)}`, ...routes);
-    }
-  };
-  const withoutLoss = async (action: () => Promise<void>) => {
-    const pairs = numbers.flatMap((a) => numbers.filter((b) => b !== a).map((b) => [a, b] as const));
-    const streams = pairs.map(([a, b]) => new Traffic(cluster.spaces.name(`n${a}`), pod(a), pod(b)));
-    try {
-      for (const stream of streams) await stream.flowing();
-      await action();
-      const counts = await Promise.all(streams.map((stream) => stream.stop()));
-      expect(counts.map(({ lost }) => lost)).toEqual(counts.map(() => 0));
-    } finally {
-      for (const stream of streams) stream[Symbol.dispose]();
-    }
-  };
+  const reflectors = async () => (await planOf(cluster))!.target.reflectors.map((name) => Number(name.slice(1)));
   const sessions = async (n: number) => (await cluster.node(n).status()).blocks?.bgp?.sessions ?? [];
 
   beforeAll(async () => {
@@ -62,12 +35,12 @@ describe.skipIf(!here)('five nodes with two reflectors', () => {
     await until(
       'reflectors serve all, alone',
       async () => {
-        const now = await plan();
+        const now = await planOf(cluster);
         return now?.keep === undefined && now?.target.reflectors.length === 2 && now.members.length === numbers.length;
       },
       40_000,
     );
-    await everyRoute();
+    await everyRoute(cluster, numbers);
   }, 60_000);
   afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -84,7 +57,7 @@ describe.skipIf(!here)('five nodes with two reflectors', () => {
   test('both reflectors are killed and come back: nobody lost anything (F13)', async () => {
     const both = await reflectors();
     const client = numbers.find((n) => !both.includes(n))!;
-    await withoutLoss(async () => {
+    await withoutLoss(cluster, numbers, async () => {
       for (const n of both) await cluster.node(n).stop('SIGKILL');
       await until('sessions are down', async () =>
         (await sessions(client)).every(({ state }) => state !== 'Established'),
@@ -96,14 +69,14 @@ describe.skipIf(!here)('five nodes with two reflectors', () => {
         async () => (await sessions(client)).every(({ state, endOfRib }) => state === 'Established' && endOfRib),
         30_000,
       );
-      await everyRoute();
+      await everyRoute(cluster, numbers);
     });
     expect(await reflectors()).toEqual(both);
   }, 60_000);
 
   test('the datastore is away for longer than any lease: the plan stays, and so does everything (F01)', async () => {
-    const before = await plan();
-    await withoutLoss(async () => {
+    const before = await planOf(cluster);
+    await withoutLoss(cluster, numbers, async () => {
       cluster.signalEtcd('SIGSTOP');
       await Bun.sleep(18_000);
       cluster.signalEtcd('SIGCONT');
@@ -112,8 +85,8 @@ describe.skipIf(!here)('five nodes with two reflectors', () => {
         async () => (await cluster.store.list(REPORTS_PREFIX)).kvs.length === numbers.length,
         30_000,
       );
-      await everyRoute();
+      await everyRoute(cluster, numbers);
     });
-    expect(await plan()).toEqual(before);
+    expect(await planOf(cluster)).toEqual(before);
   }, 80_000);
 });

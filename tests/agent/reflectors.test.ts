@@ -3,70 +3,44 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import type { ReflectorPlan } from '../../src/calc/mod.ts';
 import { resourceKey } from '../../src/model/mod.ts';
-import { parsePlan, parseReport, PLAN_KEY, REPORTS_PREFIX } from '../../src/reflectors/mod.ts';
+import { parseReport, REPORTS_PREFIX } from '../../src/reflectors/mod.ts';
 import { claim, poolOf, putResource } from '../support/calico.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
-import { Traffic } from '../support/traffic.ts';
 import { Cluster } from './cluster.ts';
+import { everyRoute, own, planOf, pod, withoutLoss } from './reflecting.ts';
 
 const here = have('automatic route reflectors', 'ip', 'nft', 'etcd', 'ping');
 const blocks = ['--network', 'blocks'];
-const own = (n: number) => `10.233.${n}.0/26`;
-/** Stands for a pod: reached by the route to the block alone. */
-const pod = (n: number) => `10.233.${n}.1`;
 const numbers = Array.from({ length: 12 }, (_, i) => i + 1);
 
 describe.skipIf(!here)('twelve nodes, a threshold of eight', () => {
   let cluster: Cluster;
   const alive = new Set<number>();
 
-  const plan = async (): Promise<ReflectorPlan | undefined> => {
-    const { kv } = await cluster.store.get(PLAN_KEY);
-    const parsed = kv && parsePlan(kv.value);
-    return parsed?.ok === true ? parsed.value : undefined;
-  };
   const settled = async (what: string, is: (plan: ReflectorPlan) => boolean): Promise<ReflectorPlan> => {
     try {
       return await until(
         what,
         async () => {
-          const now = await plan();
+          const now = await planOf(cluster);
           return now && now.keep === undefined && is(now) ? now : undefined;
         },
         60_000,
       );
     } catch (error) {
       const { kvs } = await cluster.store.list(REPORTS_PREFIX);
-      throw new Error(`${JSON.stringify(await plan())} ${kvs.map(({ value }) => value).join(' ')}`, { cause: error });
-    }
-  };
-  const everyRoute = async (): Promise<void> => {
-    // a busy machine takes its time to start so many
-    for (const n of alive) await cluster.node(n).ready();
-    for (const n of alive) {
-      const others = [...alive].filter((other) => other !== n);
-      const routes = others.map((other) => `${own(other)} via 10.168.0.${other} dev eth0`);
-      await cluster.node(n).hasRoutes(`blackhole ${own(n)}`, ...routes);
+      throw new Error(`${JSON.stringify(await planOf(cluster))} ${kvs.map(({ value }) => value).join(' ')}`, {
+        cause: error,
+      });
     }
   };
   const start = (n: number): void => {
     alive.add(n);
     cluster.node(n).start(blocks);
   };
-  /** Packets between these nodes, both ways, while `action` runs. */
-  const withoutLoss = async (between: readonly number[], action: () => Promise<void>): Promise<void> => {
-    const pairs = between.flatMap((a) => between.filter((b) => b !== a).map((b) => [a, b] as const));
-    const streams = pairs.map(([a, b]) => new Traffic(cluster.spaces.name(`n${a}`), pod(a), pod(b)));
-    try {
-      for (const stream of streams) await stream.flowing();
-      await action();
-      const counts = await Promise.all(streams.map((stream) => stream.stop()));
-      expect(counts.map(({ lost }) => lost)).toEqual(counts.map(() => 0));
-      for (const { sent } of counts) expect(sent).toBeGreaterThan(50);
-    } finally {
-      for (const stream of streams) stream[Symbol.dispose]();
-    }
+  const unharmed = async (between: readonly number[], action: () => Promise<void>) => {
+    for (const sent of await withoutLoss(cluster, between, action)) expect(sent).toBeGreaterThan(50);
   };
 
   beforeAll(async () => {
@@ -83,18 +57,18 @@ describe.skipIf(!here)('twelve nodes, a threshold of eight', () => {
       spec: { routeReflectors: { mode: 'auto', threshold: 8, failureDomain: 'rack', holdDown: '1s' } },
     });
     for (const n of numbers.slice(0, 5)) start(n);
-    await everyRoute();
+    await everyRoute(cluster, [...alive]);
   }, 60_000);
   afterAll(() => cluster[Symbol.asyncDispose]());
 
   test('few nodes: a mesh, and no plan', async () => {
-    expect(await plan()).toBeUndefined();
+    expect(await planOf(cluster)).toBeUndefined();
     const { blocks: status } = await cluster.node(1).status();
     expect(status?.bgp?.sessions).toHaveLength(4);
   });
 
   test('over the threshold: two reflectors in two racks, no packet lost', async () => {
-    await withoutLoss([1, 2, 3, 4], async () => {
+    await unharmed([1, 2, 3, 4], async () => {
       for (const n of numbers.slice(5)) {
         await putResource(cluster.store, {
           kind: 'Node',
@@ -106,7 +80,7 @@ describe.skipIf(!here)('twelve nodes, a threshold of eight', () => {
       expect(target.direct).toEqual([]);
       const racks = target.reflectors.map((name) => Number(name.slice(1)) % 3);
       expect(new Set(racks).size).toBe(2);
-      await everyRoute();
+      await everyRoute(cluster, [...alive]);
       const client = numbers.find((n) => !target.reflectors.includes(`n${n}`))!;
       await until('a client has two sessions', async () => {
         const { blocks: status } = await cluster.node(client).status();
@@ -116,16 +90,16 @@ describe.skipIf(!here)('twelve nodes, a threshold of eight', () => {
   }, 90_000);
 
   test('a reflector is killed: no packet lost, another takes its place, and it comes back as a client', async () => {
-    const before = (await plan())!.target.reflectors;
+    const before = (await planOf(cluster))!.target.reflectors;
     const [killed, left] = before as [string, string];
     const number = Number(killed.slice(1));
     const others = numbers.filter((n) => n !== number).slice(0, 3);
-    await withoutLoss([...others, number], async () => {
+    await unharmed([...others, number], async () => {
       await cluster.node(number).stop('SIGKILL');
       const next = await until(
         'another reflector',
         async () => {
-          const now = await plan();
+          const now = await planOf(cluster);
           return now && !now.target.reflectors.includes(killed) ? now : undefined;
         },
         60_000,
@@ -133,22 +107,22 @@ describe.skipIf(!here)('twelve nodes, a threshold of eight', () => {
       expect(next.target.reflectors).toContain(left);
       cluster.node(number).start(blocks);
       await settled('the new pair serves alone', ({ target }) => !target.reflectors.includes(killed));
-      await everyRoute();
+      await everyRoute(cluster, [...alive]);
     });
   }, 120_000);
 
   test('back to a few: a mesh again, no packet lost', async () => {
-    const reflectors = (await plan())!.target.reflectors.map((name) => Number(name.slice(1)));
+    const reflectors = (await planOf(cluster))!.target.reflectors.map((name) => Number(name.slice(1)));
     // the reflectors are among those that stay
     const staying = [...new Set([...reflectors, ...numbers])].slice(0, 6);
-    await withoutLoss(staying.slice(0, 4), async () => {
+    await unharmed(staying.slice(0, 4), async () => {
       for (const n of numbers.filter((other) => !staying.includes(other))) {
         alive.delete(n);
         await cluster.node(n).stop();
         await cluster.store.delete(resourceKey('Node', `n${n}`));
       }
       await settled('a mesh', ({ target }) => target.mesh);
-      await everyRoute();
+      await everyRoute(cluster, [...alive]);
     });
     const { kvs } = await cluster.store.list(REPORTS_PREFIX);
     for (const { value } of kvs) expect(parseReport(value).ok).toBe(true);
