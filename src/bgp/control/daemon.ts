@@ -69,19 +69,26 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   });
   using _events = speaker.on((event) => gate.heard(event));
 
-  const reload = async (dryRun: boolean, path = file): Promise<ReloadReport> => {
+  const read = (path: string): BgpConfig => {
     const next = loadConfig(path);
     if (!next.ok) throw next.error;
-    const diff = diffConfig(speaker.config, next.value);
-    const routes = await planRoutes(speaker, next.value, diff);
-    if (!dryRun) speaker.apply(next.value);
-    return { applied: !dryRun, ...reportOf(diff), routes };
+    return next.value;
+  };
+  const reload = async (dryRun: boolean, path = file): Promise<ReloadReport> => {
+    for (;;) {
+      const next = read(path);
+      const before = speaker.config;
+      const diff = diffConfig(before, next);
+      const routes = await planRoutes(speaker, next, diff);
+      // while the routes were looked at, another reload may have been faster: what was read is older than what it applied
+      if (speaker.config !== before) continue;
+      if (!dryRun) speaker.apply(next);
+      return { applied: !dryRun, ...reportOf(diff), routes };
+    }
   };
   options.onReload?.(() => {
     try {
-      const next = loadConfig(file);
-      if (!next.ok) throw next.error;
-      const { neighbors } = reportOf(speaker.apply(next.value));
+      const { neighbors } = reportOf(speaker.apply(read(file)));
       log.info({ changes: neighbors.filter((n) => n.what !== 'unchanged') }, 'configuration reloaded');
     } catch (error) {
       log.error({ error: messageOf(error) }, 'the configuration was not reloaded');
