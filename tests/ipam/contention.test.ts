@@ -2,37 +2,18 @@
 import { describe, expect, test } from 'bun:test';
 import { openDatastore } from '../../src/datastore/mod.ts';
 import type { Datastore } from '../../src/datastore/mod.ts';
-import { addressOf, audit, BlockIpam, decodeBlock, readPicture, settingsFrom } from '../../src/ipam/blocks/mod.ts';
-import { parseGiven, ResourceClient } from '../../src/model/mod.ts';
+import { audit, BlockIpam, readPicture, settingsFrom } from '../../src/ipam/blocks/mod.ts';
 import { familyOf, parsePrefix, prefixContains } from '../../src/net/mod.ts';
 import type { Family, IpAddress } from '../../src/net/mod.ts';
+import { putResource, recorded } from '../support/calico.ts';
 import { startEtcd } from '../support/datastores.ts';
 import { have } from '../support/peers.ts';
 
 const here = have('contention for addresses', 'etcd');
 
-async function put(store: Datastore, kind: string, name: string, spec: object): Promise<void> {
-  const parsed = parseGiven({ kind, apiVersion: 'projectcalico.org/v3', metadata: { name }, spec });
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
-  const created = await new ResourceClient(store).create(parsed.value);
-  if (!created.ok) throw new Error(created.error.message);
-}
+const put = (store: Datastore, kind: string, name: string, spec: object) =>
+  putResource(store, { kind, metadata: { name }, spec });
 const pool = (store: Datastore, name: string, spec: object) => put(store, 'IPPool', name, spec);
-
-/** All addresses the blocks record, with their handles; every block must be whole. */
-async function recorded(store: Datastore): Promise<Map<string, string>> {
-  const { kvs } = await store.list('/calico/ipam/v2/assignment/');
-  const out = new Map<string, string>();
-  for (const kv of kvs) {
-    const decoded = decodeBlock(kv.value);
-    if (!decoded.ok) throw new Error(`${kv.key} ${decoded.error}`);
-    const block = decoded.value;
-    for (const [ordinal, index] of block.allocations.entries()) {
-      if (index !== null) out.set(addressOf(block, ordinal), block.attributes[index]!.handle ?? '');
-    }
-  }
-  return out;
-}
 
 interface Crowd {
   readonly store: Datastore;

@@ -2,41 +2,23 @@
 import { describe, expect, test } from 'bun:test';
 import { openDatastore } from '../../src/datastore/mod.ts';
 import type { Datastore } from '../../src/datastore/mod.ts';
-import { addressOf, BlockIpam, CONFIG_KEY, decodeBlock, FollowedSettings } from '../../src/ipam/blocks/mod.ts';
+import { BlockIpam, CONFIG_KEY, FollowedSettings } from '../../src/ipam/blocks/mod.ts';
 import { parseGiven, ResourceClient, ResourceStore } from '../../src/model/mod.ts';
+import { putResource, recorded } from '../support/calico.ts';
 import { startEtcd } from '../support/datastores.ts';
 import { run } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 
 const here = have('block IPAM on etcd', 'etcd', 'etcdctl');
 
-async function pool(store: Datastore, name: string, spec: object): Promise<void> {
-  const parsed = parseGiven({ kind: 'IPPool', apiVersion: 'projectcalico.org/v3', metadata: { name }, spec });
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
-  const created = await new ResourceClient(store).create(parsed.value);
-  if (!created.ok) throw new Error(created.error.message);
-}
+const pool = (store: Datastore, name: string, spec: object) =>
+  putResource(store, { kind: 'IPPool', metadata: { name }, spec });
 
 const request = (handle: string, node: string) => ({
   handle,
   attributes: { pod: handle, namespace: 'default', node, timestamp: '2026-01-02 03:04:05 +0000 UTC' },
   want: [{ family: 4 as const }],
 });
-
-/** All addresses the blocks record, with their handles; every block must be whole. */
-async function recorded(store: Datastore): Promise<Map<string, string>> {
-  const { kvs } = await store.list('/calico/ipam/v2/assignment/');
-  const out = new Map<string, string>();
-  for (const kv of kvs) {
-    const decoded = decodeBlock(kv.value);
-    if (!decoded.ok) throw new Error(`${kv.key} ${decoded.error}`);
-    const block = decoded.value;
-    for (const [ordinal, index] of block.allocations.entries()) {
-      if (index !== null) out.set(addressOf(block, ordinal), block.attributes[index]!.handle ?? '');
-    }
-  }
-  return out;
-}
 
 describe.skipIf(!here)('real etcd', () => {
   test('settings that are followed: one round trip an address, and a disabled pool gives nothing at once', async () => {

@@ -1,6 +1,15 @@
 /** What other programs of Calico's would have written into the datastore. */
 import type { Datastore } from '../../src/datastore/mod.ts';
-import { affinityKey, blockKey, encodeAffinity, encodeBlock, hostOwner, newBlock } from '../../src/ipam/blocks/mod.ts';
+import {
+  addressOf,
+  affinityKey,
+  blockKey,
+  decodeBlock,
+  encodeAffinity,
+  encodeBlock,
+  hostOwner,
+  newBlock,
+} from '../../src/ipam/blocks/mod.ts';
 import { parseGiven, ResourceClient } from '../../src/model/mod.ts';
 import { prefix } from '../../src/net/mod.ts';
 
@@ -35,4 +44,19 @@ export async function claim(store: Datastore, node: string, cidr: string): Promi
 export async function giveUp(store: Datastore, node: string, cidr: string): Promise<void> {
   const keys = [affinityKey(hostOwner(node), prefix(cidr)), blockKey(prefix(cidr))];
   await store.transaction({ if: [], do: keys.map((key) => ({ op: 'delete', key })) });
+}
+
+/** All addresses the blocks record, with their handles; every block must be whole. */
+export async function recorded(store: Datastore): Promise<Map<string, string>> {
+  const { kvs } = await store.list('/calico/ipam/v2/assignment/');
+  const out = new Map<string, string>();
+  for (const kv of kvs) {
+    const decoded = decodeBlock(kv.value);
+    if (!decoded.ok) throw new Error(`${kv.key} ${decoded.error}`);
+    const block = decoded.value;
+    for (const [ordinal, index] of block.allocations.entries()) {
+      if (index !== null) out.set(addressOf(block, ordinal), block.attributes[index]!.handle ?? '');
+    }
+  }
+  return out;
 }
