@@ -91,15 +91,18 @@ export class Star implements AsyncDisposable {
     );
     this.lost.clear();
     for (const n of this.all.slice(1)) this.hold(n, ['words']);
-    const both = () => {
+    // once seen it counts: either side may give its second connection up before the others have theirs
+    const collided = new Set<string>();
+    const look = () => {
       const open = this.sockets(1, 'established').join(' ');
-      return this.hub.spec.neighbors.filter(({ address }) => {
-        // some close the second at once
-        return open.split(`${address}]:`).length + open.split(`${address}:`).length - 2 === 2 || this.lost.has(address);
-      });
+      for (const { address } of this.hub.spec.neighbors) {
+        const connections = open.split(`${address}]:`).length + open.split(`${address}:`).length - 2;
+        if (connections === 2 || this.lost.has(address)) collided.add(address);
+      }
+      return collided.size === this.sessions * this.count;
     };
-    await until('two connections a session', () => both().length === this.sessions * this.count, 40_000);
-    this.collisions += both().length;
+    await until('two connections a session', look, 40_000);
+    this.collisions += collided.size;
     for (const n of this.all) this.hold(n, []);
     await this.settled();
   }
