@@ -5,6 +5,8 @@
 // GODWIT_EXECUTABLE=dist/godwit measures the built executable in place of the source. A hundred nodes take some 9 GB, and
 // two processors two minutes to bring up.
 import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { makeRoom, putBack } from '../src/lab/mod.ts';
 import { monitorKernel } from '../src/netlink/mod.ts';
 import type { KernelEvent } from '../src/netlink/mod.ts';
 import { Cluster } from '../tests/agent/cluster.ts';
@@ -24,6 +26,12 @@ if (!(NODES >= 2 && NODES < FIRST_BLOCK)) throw new Error(`NODES is 2 to ${FIRST
 const ms = (value: number) => `${value.toFixed(1)} ms`;
 const megabytes = (values: readonly number[]) =>
   `median ${median(values).toFixed(1)} MiB, most ${Math.max(...values).toFixed(1)} MiB`;
+
+// all of them share one kernel and its table of neighbours
+const limits = `${tmpdir()}/godwit-bench-mesh-limits.json`;
+const { refused } = makeRoom(limits, (family) => (family === 4 ? NODES * (NODES - 1) : 0));
+if (refused.length > 0) throw new Error(`the kernel keeps too few neighbours: sysctl -w ${refused.join(' ')}`);
+process.on('exit', () => putBack(limits));
 
 const numbers = Array.from({ length: NODES }, (_, i) => i + 1);
 const cluster = await Cluster.start({ nodes: numbers });

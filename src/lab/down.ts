@@ -8,9 +8,11 @@ import { GodwitError, messageOf, sleep } from '../base/mod.ts';
 import { isAlive, NetworkNamespace, removeNetworkNamespace, signalProcess } from '../sys/mod.ts';
 import type { Fd, ProcessId } from '../sys/mod.ts';
 import { Rtnetlink } from '../netlink/mod.ts';
+import { NEIGHBOR_LIMITS } from './layout.ts';
 import type { LabLayout } from './layout.ts';
-import { bootId, lockLab, ownerOf, readManifest, sweepClaims, writeManifest } from './manifest.ts';
+import { bootId, listLabs, lockLab, ownerOf, readManifest, sweepClaims, writeManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
+import { putBack } from './neighbors.ts';
 import { markedNamespaces, markOf } from './network.ts';
 import { endProcesses, processesIn } from './process.ts';
 
@@ -96,6 +98,7 @@ async function removeParts(layout: LabLayout, manifest: Manifest | undefined, op
   for (const path of paths) removeNetworkNamespace(path);
   rmSync(layout.directory, { recursive: true, force: true });
   sweepClaims();
+  if (listLabs().length === 0) putBack(NEIGHBOR_LIMITS);
 }
 
 /**

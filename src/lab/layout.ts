@@ -6,6 +6,8 @@ import { GodwitError, printable } from '../base/mod.ts';
 
 export const LABS = '/run/godwit/lab';
 export const NAMESPACES = '/run/netns';
+/** What was changed on the machine for labs, whichever. */
+export const NEIGHBOR_LIMITS = `${LABS}/neighbor-limits.json`;
 
 /** Sockets below the directory must fit in 108 bytes, and namespaces carry the name in theirs. */
 export const LAB_NAME = /^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$/;

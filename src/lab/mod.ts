@@ -18,6 +18,7 @@ export { LabLayout } from './layout.ts';
 export { addHost, killProgram, removeHost, restartProgram, startAgain } from './live.ts';
 export type { LiveOptions } from './live.ts';
 export { listLabs } from './manifest.ts';
+export { makeRoom, neighborsOf, putBack } from './neighbors.ts';
 export { observe } from './observe.ts';
 export { readScenario } from './read.ts';
 export { Traffic } from './traffic.ts';

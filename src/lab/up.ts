@@ -5,9 +5,11 @@
 import { GodwitError } from '../base/mod.ts';
 import type { LoadedScenario } from './bundled.ts';
 import { takeDown } from './down.ts';
+import { NEIGHBOR_LIMITS } from './layout.ts';
 import type { LabLayout } from './layout.ts';
 import { bootId, claimLab, lockLab, myself, ownerOf, readManifest, writeManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
+import { makeRoom, neighborsOf } from './neighbors.ts';
 import { makeMachine, makeNamespace, makeSwitch, namespacesOf, refuseForeign } from './network.ts';
 import type { Daemon } from './process.ts';
 import { configureNetwork, reserve } from './programs.ts';
@@ -96,6 +98,13 @@ export interface Site {
 
 async function build(layout: LabLayout, topology: Topology, manifest: Manifest, options: UpOptions): Promise<void> {
   const site: Site = { layout, topology, manifest, ...options };
+  const { made, refused } = makeRoom(NEIGHBOR_LIMITS, (family) => neighborsOf(topology, family));
+  if (made.length > 0) step(site, `the kernel keeps more neighbours while labs are up: ${made.join(' ')}`);
+  if (refused.length > 0)
+    step(
+      site,
+      `the kernel keeps too few neighbours for this lab, sessions may fail; as root: sysctl -w ${refused.join(' ')}`,
+    );
   for (const segment of topology.segments) {
     step(site, `${segment.name}: switch for ${segment.prefixes.join(', ')}`);
     makeSwitch(layout, segment);
