@@ -1,5 +1,5 @@
 /** An agent starts once and then waits for months: what only its start needed is given back when that is over. */
-import { sleep } from '../base/mod.ts';
+import { compileLate, sleep } from '../base/mod.ts';
 import type { Clock } from '../base/mod.ts';
 import { releaseCode } from '../sys/mod.ts';
 
@@ -14,6 +14,8 @@ export async function keepMemorySmall(signal: AbortSignal, clock: Clock): Promis
   for (let round = 0; ; round++) {
     await sleep(round === 0 ? SETTLED_MS : INTERVAL_MS, signal, clock);
     if (signal.aborted) return;
+    // what a route takes is compiled by now; beside the rare burst that is left, compilers only cost
+    if (round === 0) compileLate();
     if (round % COLLECT_EVERY === 0) Bun.gc(true);
     releaseCode();
   }

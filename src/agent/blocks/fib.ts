@@ -72,7 +72,11 @@ export class BgpFib {
     const found = new Map<IpAddress, Prefix[]>();
     for (const [prefix, paths] of this.paths) {
       if (!this.target.isInstalled({ destination: prefix })) continue;
-      for (const { nextHop } of paths) found.set(nextHop, [...(found.get(nextHop) ?? []), prefix]);
+      for (const { nextHop } of paths) {
+        const there = found.get(nextHop);
+        if (there) there.push(prefix);
+        else found.set(nextHop, [prefix]);
+      }
     }
     return found;
   }
