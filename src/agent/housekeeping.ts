@@ -14,8 +14,8 @@ export async function keepMemorySmall(signal: AbortSignal, clock: Clock): Promis
   for (let round = 0; ; round++) {
     await sleep(round === 0 ? SETTLED_MS : INTERVAL_MS, signal, clock);
     if (signal.aborted) return;
-    // what a route takes is compiled by now; beside the rare burst that is left, compilers only cost
-    if (round === 0) compileLate();
+    // what one route takes is compiled by now; in the small bursts that are left compilers cost more than they give
+    compileLate();
     if (round % COLLECT_EVERY === 0) Bun.gc(true);
     releaseCode();
   }

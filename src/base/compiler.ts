@@ -11,7 +11,7 @@ export function compileSoon(): void {
   Bun.unsafe.setJITPolicy(1);
 }
 
-/** For a program whose work is compiled already, and what is left runs seldom. */
+/** For a program whose work is compiled already, and what is left runs seldom, until it has much to do again. */
 export function compileLate(): void {
   Bun.unsafe.setJITPolicy(HOLDING_BACK);
 }

@@ -5,7 +5,7 @@
 import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Socket, UnixSocketListener } from 'bun';
-import { GodwitError, messageOf, printable, sleep } from '../base/mod.ts';
+import { compileSoon, GodwitError, messageOf, printable, sleep } from '../base/mod.ts';
 import type { Clock, Logger, Result } from '../base/mod.ts';
 import type { PodNetwork } from '../desired/mod.ts';
 import type { Attachment } from '../ipam/mod.ts';
@@ -204,6 +204,8 @@ class Server implements CniServer {
     }
     socket.data.asked = true;
     socket.timeout(0);
+    // more pods may come with this one
+    compileSoon();
     const work = this.answer(request, context, started).then(({ answer, report }) => {
       socket.data.output = request.encode(answer);
       flush(socket);

@@ -9,7 +9,7 @@
  *   routes silently when it goes down, so a change of a link means a new dump.
  * - A refused route stays pending with the kernel's words, and stops no other.
  */
-import { Backoff, DeltaMap, silentLogger, systemClock, Wakeup } from '../../base/mod.ts';
+import { Backoff, compileSoon, DeltaMap, silentLogger, systemClock, Wakeup } from '../../base/mod.ts';
 import type { Clock, Logger } from '../../base/mod.ts';
 import type { Route } from '../../desired/mod.ts';
 import { formatRoute, isUp, MAX_BATCH, RT_TABLE } from '../../netlink/mod.ts';
@@ -28,6 +28,8 @@ const DEFAULT_REFRESH_MS = 60_000;
 const FOREIGN_LIMIT = 50_000;
 /** After a full look, no other for this many times its duration. */
 const DUMP_PAUSE = 3;
+/** From so many writes on, compiling what writes them pays. */
+const MANY_WRITES = 500;
 
 export interface RouteProblem {
   readonly route: Route;
@@ -237,6 +239,7 @@ export class RouteReconciler {
   async pass(signal?: AbortSignal): Promise<boolean> {
     this.observe();
     const writes = this.pendingWrites();
+    if (writes.length >= MANY_WRITES) compileSoon();
     let refused = false;
     for (let at = 0; at < writes.length; at += MAX_BATCH) {
       const batch = writes.slice(at, at + MAX_BATCH);
