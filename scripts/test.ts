@@ -1,23 +1,23 @@
 // The one test command: installs what the tests need, checks format, types and lint, runs every test file in a process
-// of its own (a test may switch namespaces, or crash), and ends with `N passed, N failed`.
+// of its own (a test may switch namespaces, or crash), and ends with `N passed, N failed`. One or two files that failed
+// beside another run once more, alone (docs/adr/0043-a-second-run-alone.md).
 // Arguments name test files or folders; without any, all run.
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { installTestPackages } from './lib/debian.ts';
+import { counts, judge, neighbourTableFull, seconds, toRunAlone } from './lib/outcomes.ts';
+import type { Outcome } from './lib/outcomes.ts';
 import { repositoryRoot, runTool } from './lib/process.ts';
 
 /** No test file may take longer: one that hangs is killed and counted as failed. */
 const FILE_TIMEOUT_MS = 300_000;
 const WORKERS = 2;
 
-interface Outcome {
-  readonly file: string;
-  readonly passed: number;
-  readonly failed: number;
-  readonly skipped: number;
-  readonly seconds: number;
+interface Run extends Outcome {
   readonly output: string;
+  /** How often the kernel had no room for another neighbour meanwhile, in whatever namespace. */
+  readonly neighboursLost: number;
 }
 
 // a short name: sockets below it have 108 bytes for all of their path
@@ -26,14 +26,17 @@ const work = mkdtempSync(join(tmpdir(), 'gwt-'));
 chmodSync(work, 0o755);
 const skips = join(work, 'skips');
 
-async function runFile(file: string, index: number): Promise<Outcome> {
+let runs = 0;
+
+async function runFile(file: string): Promise<Run> {
+  const index = ++runs;
   const report = join(work, `${index}.xml`);
   // what it leaves goes with this directory, also when it was killed: the test runner has no exit event
   const temporary = join(work, String(index));
   mkdirSync(temporary);
   chmodSync(temporary, 0o1777);
   const bun = join(repositoryRoot, 'node_modules/.bin/bun');
-  const started = performance.now();
+  const [startedMs, fullBefore] = [performance.now(), neighboursLost()];
   const child = Bun.spawn(
     [bun, 'test', '--timeout', '60000', '--reporter=junit', `--reporter-outfile=${report}`, `./${file}`],
     {
@@ -46,11 +49,26 @@ async function runFile(file: string, index: number): Promise<Outcome> {
   const [out, error, status] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   clearTimeout(timer);
   rmSync(temporary, { recursive: true, force: true });
-  const seconds = (performance.now() - started) / 1000;
-  const counts = readReport(report);
+  const reported = readReport(report);
   // a crash or a hang leaves no report, or one that says nothing failed
-  const failed = status === 0 ? counts.failed : Math.max(1, counts.failed);
-  return { file, ...counts, failed, seconds, output: out + error };
+  const failed = status === 0 ? reported.failed : Math.max(1, reported.failed);
+  const times = { startedMs, endedMs: performance.now() };
+  return { file, ...reported, failed, ...times, output: out + error, neighboursLost: neighboursLost() - fullBefore };
+}
+
+function neighboursLost(): number {
+  const files = ['arp_cache', 'ndisc_cache'].map((name) => `/proc/net/stat/${name}`).filter((path) => existsSync(path));
+  return files.reduce((n, path) => n + neighbourTableFull(readFileSync(path, 'utf8')), 0);
+}
+
+function print(run: Run, progress: string): void {
+  const verdict = run.failed > 0 ? 'FAIL' : 'ok  ';
+  console.log(`${verdict} ${run.file} (${counts(run)}; ${seconds(run).toFixed(1)} s) ${progress}`);
+  if (run.failed === 0) return;
+  console.log(run.output.replace(/^/gm, '     '));
+  if (run.neighboursLost === 0) return;
+  const what = `the kernel’s table of neighbours, one for all namespaces, was full ${run.neighboursLost} times meanwhile`;
+  console.log(`     note: ${what}: packets were dropped (net.ipv4.neigh.default.gc_thresh3)`);
 }
 
 function readReport(path: string): { passed: number; failed: number; skipped: number } {
@@ -69,7 +87,7 @@ function readReport(path: string): { passed: number; failed: number; skipped: nu
 async function findTests(): Promise<string[]> {
   const wanted = process.argv.slice(2).map((path) => path.replace(/^\.\//, '').replace(/\/$/, ''));
   const files: string[] = [];
-  for (const pattern of ['src/**/*.test.ts', 'tests/**/*.test.ts', 'fuzz/**/*.test.ts']) {
+  for (const pattern of ['src/**/*.test.ts', 'tests/**/*.test.ts', 'fuzz/**/*.test.ts', 'scripts/**/*.test.ts']) {
     for await (const file of new Bun.Glob(pattern).scan(repositoryRoot)) files.push(file);
   }
   const chosen =
@@ -81,24 +99,28 @@ await installTestPackages();
 const partial = process.argv.length > 2;
 const checks = partial ? 0 : await runTool([join(repositoryRoot, 'scripts/bun'), 'scripts/check.ts']);
 const files = await findTests();
-const outcomes: Outcome[] = [];
-const queue = files.entries();
+const outcomes: Run[] = [];
+const queue = files.values();
 async function worker(): Promise<void> {
-  for (const [index, file] of queue) {
-    const outcome = await runFile(file, index);
-    outcomes.push(outcome);
-    const verdict = outcome.failed > 0 ? 'FAIL' : 'ok  ';
-    const counts = `${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`;
-    console.log(`${verdict} ${file} (${counts}; ${outcome.seconds.toFixed(1)} s)`);
-    if (outcome.failed > 0) console.log(outcome.output.replace(/^/gm, '     '));
+  for (const file of queue) {
+    const run = await runFile(file);
+    outcomes.push(run);
+    print(run, `[${outcomes.length} of ${files.length}]`);
   }
 }
 await Promise.all(Array.from({ length: WORKERS }, worker));
+const alone: Run[] = [];
+for (const file of toRunAlone(outcomes)) {
+  const run = await runFile(file);
+  alone.push(run);
+  console.log(`again, alone: ${file}: ${run.failed > 0 ? 'FAIL' : 'ok'}`);
+  print(run, '[alone]');
+}
 
-const sum = (key: 'passed' | 'failed' | 'skipped') => outcomes.reduce((n, o) => n + o[key], 0);
-const failed = sum('failed') + (checks === 0 ? 0 : 1);
-const passed = sum('passed') + (checks === 0 && !partial ? 1 : 0);
-for (const outcome of outcomes.filter((o) => o.failed > 0)) console.log(`failed: ${outcome.file}`);
+const verdict = judge(outcomes, alone);
+const failed = verdict.failed + (checks === 0 ? 0 : 1);
+const passed = verdict.passed + (checks === 0 && !partial ? 1 : 0);
+for (const line of verdict.lines) console.log(line);
 if (checks !== 0) console.log('failed: format, types or lint (npm run check)');
 try {
   for (const line of new Set(readFileSync(skips, 'utf8').trim().split('\n'))) console.log(`skipped: ${line}`);
@@ -106,5 +128,5 @@ try {
   // nothing was skipped for want of a peer
 }
 rmSync(work, { recursive: true, force: true });
-console.log(`${passed} passed, ${failed} failed${sum('skipped') > 0 ? `, ${sum('skipped')} skipped` : ''}`);
+console.log(`${passed} passed, ${failed} failed${verdict.skipped > 0 ? `, ${verdict.skipped} skipped` : ''}`);
 process.exit(failed === 0 && passed > 0 ? 0 : 1);
