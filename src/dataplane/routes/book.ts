@@ -96,6 +96,11 @@ export class RouteBook {
     return this.changed;
   }
 
+  /** What is wanted of these is known: they are changed no more. */
+  taken(keys: Iterable<RouteKey>): void {
+    for (const key of keys) this.changed.delete(key);
+  }
+
   /** Keys changed since the last call. */
   takeChanged(): RouteKey[] {
     const keys = [...this.changed];

@@ -215,6 +215,34 @@ describe('routes that are written at once', () => {
     await running;
   });
 
+  test('what is told late of the link’s making, in the pause between two looks, takes nothing back', async () => {
+    const clock = new ManualClock();
+    kernel.routes = () => {
+      clock.advance(10);
+      return kernel.table;
+    };
+    reconciler = new RouteReconciler({ kernel, clock });
+    await reconciler.pass();
+    const before = dumps();
+    const stop = new AbortController();
+    const running = reconciler.run(stop.signal);
+    kernel.linkList.push(pod);
+    expect(reconciler.addNow('endpoints', pod, [own()])).toBeUndefined();
+    // it was made down, and the pod before it had its name
+    kernel.tell({ type: 'link', gone: true, link: link(6, 'cali1') });
+    kernel.tell({ type: 'link', gone: false, link: link(7, 'cali1', false) });
+    await reconciler.pass();
+    expect([dumps(), reconciler.isInstalled(own())]).toEqual([before, true]);
+    expect(reconciler.status()).toMatchObject({ problems: [] });
+    // and what is true by now is seen when the time for a look has come
+    clock.advance(30);
+    kernel.linkList = kernel.linkList.filter(({ name }) => name !== 'cali1');
+    await reconciler.pass();
+    expect(reconciler.status()).toMatchObject({ problems: [{ kind: 'device' }] });
+    stop.abort();
+    await running;
+  });
+
   test('what an earlier life left is adopted, or replaced where it leads elsewhere', () => {
     kernel.linkList.push(pod);
     kernel.table = [held()];

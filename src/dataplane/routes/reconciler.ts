@@ -6,7 +6,8 @@
  * - What was there before this process started and is still wanted is left as it is: no delete, no add. What is not wanted
  *   is swept only after every producer has said its picture is complete.
  * - Events only trigger: what is in the kernel is known from dumps and from our own writes. The kernel drops a device's
- *   routes silently when it goes down, so a change of a link means a new dump.
+ *   routes silently when it goes down, so a change of a link means a new dump. Events come late, too: of a link that was
+ *   made a moment ago they first tell that it is down.
  * - A refused route stays pending with the kernel's words, and stops no other.
  */
 import { Backoff, compileSoon, DeltaMap, silentLogger, systemClock, Wakeup } from '../../base/mod.ts';
@@ -119,6 +120,8 @@ export class RouteReconciler {
     const keys = routes.map(routeKey);
     for (let attempt = 0; ; attempt++) {
       for (const key of keys) this.decide(key);
+      // with the link as it is; what is told late of its making must not be decided on before the next look
+      this.book.taken(keys);
       this.writeNow(keys);
       const problem = keys.map((key) => this.problems.get(key)).find((found) => found !== undefined);
       if (!problem || attempt > 0) return problem;
