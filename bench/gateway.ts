@@ -17,7 +17,8 @@ import {
 } from '../src/ipam/blocks/mod.ts';
 import { addressFromBigInt, prefix } from '../src/net/mod.ts';
 import type { Prefix } from '../src/net/mod.ts';
-import { freePort, startEtcd } from '../tests/support/datastores.ts';
+import { startEtcd } from '../tests/support/datastores.ts';
+import { freePort } from '../tests/support/ports.ts';
 import { until } from '../tests/support/netns.ts';
 import { quantile } from './lib/figures.ts';
 import { Sink } from './gateway/sink.ts';
@@ -97,7 +98,7 @@ console.log(
   `filled etcd with ${NODES} nodes and ${ALL} blocks in ${((performance.now() - filling) / 1000).toFixed(1)} s`,
 );
 
-const port = await freePort();
+const port = freePort();
 const sinks = Array.from(
   { length: GATEWAYS },
   (_, i) => new Sink(`127.0.1.${i + 1}`, port, 65_001 + i, 0x7f00_0101 + i),
@@ -111,7 +112,7 @@ const config = {
     ...{ name: `gw${i + 1}`, address, as: 65_001 + i, port, multihop: 2, med: i },
     timers: { connectRetry: 1, idleHold: 0.2, idleHoldMax: 1 },
   })),
-  bgp: { routerId: '127.0.0.1', as: 64_512, listen: ['127.0.0.1'], port: await freePort() },
+  bgp: { routerId: '127.0.0.1', as: 64_512, listen: ['127.0.0.1'], port: freePort() },
 };
 const file = join(directory, 'gateway.yaml');
 writeFileSync(file, JSON.stringify(config));

@@ -30,7 +30,8 @@ async function dial(it: TestSpeaker, from: string, asn: number, identifier: numb
     const peer = await RawPeer.connect({ from, port: it.port });
     try {
       await peer?.establish({ asn, identifier }, [ipv6]);
-      if (peer && it.state(from) === 'Established') return peer;
+      await until('Established', () => it.state(from) === 'Established' || peer?.closed !== false);
+      if (peer && !peer.closed) return peer;
     } catch {
       // the last session is not over yet
     }

@@ -106,6 +106,6 @@ listen: ['[::1]:${sixPort}']
 neighbors: [{ address: '::1', as: internal, passive: true }]`);
     using other = (await RawPeer.connect({ from: '::1', to: '::1', port: sixPort }))!;
     await other.establish({ asn: 65000 }, [{ type: 'multiprotocol', family: IPV6_UNICAST }]);
-    expect(it.state('::1')).toBe('Established');
+    await until('Established', () => it.state('::1') === 'Established');
   });
 });

@@ -65,7 +65,7 @@ describe('connections that go nowhere', () => {
       expect(open.length).toBeGreaterThan(1000);
       using late = (await RawPeer.connect({ from: '127.0.0.3', port: at }))!;
       await late.establish({ asn: 65002, identifier: 0x0a000003 });
-      expect(it.state('127.0.0.3')).toBe('Established');
+      await until('Established', () => it.state('127.0.0.3') === 'Established');
       expect(alive(good)).toBe(true);
       expect(it.speaker.peers.size).toBe(3);
     } finally {

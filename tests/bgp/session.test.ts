@@ -179,7 +179,7 @@ describe('who may connect', () => {
     expect(await RawPeer.connect({ from: '127.0.0.2', port: at, md5Key: 'wrong' })).toBeUndefined();
     using peer = await RawPeer.connect({ from: '127.0.0.2', port: at, md5Key: 'right' });
     await peer!.establish({});
-    expect(it.state('127.0.0.2')).toBe('Established');
+    await until('Established', () => it.state('127.0.0.2') === 'Established');
   });
 
   test('with GTSM a packet that came from afar is not heard', async () => {
@@ -227,7 +227,7 @@ describe('who may connect', () => {
     await until('forgotten', () => it.speaker.peers.size === 1);
     using again = (await dial('127.0.1.4'))!;
     await again.establish({});
-    expect(it.state('127.0.1.4')).toBe('Established');
+    await until('Established', () => it.state('127.0.1.4') === 'Established');
   });
 });
 

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'bun:test';
 import { join } from 'node:path';
 import { openDatastore } from '../../src/datastore/mod.ts';
 import type { LeaseId } from '../../src/datastore/mod.ts';
-import { eventually, startGodwitStore } from '../support/datastores.ts';
+import { startGodwitStore } from '../support/datastores.ts';
+import { until } from '../support/until.ts';
 
 describe('kill -9', () => {
   test('under write load, several times: every answered write is there, every transaction whole', async () => {
@@ -36,7 +37,7 @@ describe('kill -9', () => {
       };
       const writers = Array.from({ length: 20 }, (_, i) => writer(i));
       const goal = last + 400;
-      await eventually('some hundred writes', () => last > goal);
+      await until('some hundred writes', () => last > goal);
       await server.killAndRestart();
       running = false;
       await Promise.all(writers);
@@ -99,6 +100,6 @@ describe('kill -9', () => {
     expect(await second.stderr.text()).toContain('is in use by another store');
     const { pid } = server;
     process.kill(pid, 'SIGTERM');
-    await eventually('the end', () => server.log().includes('the store stops'));
+    await until('the end', () => server.log().includes('the store stops'));
   });
 });

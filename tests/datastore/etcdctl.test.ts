@@ -4,9 +4,10 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { eventually, startGodwitStore } from '../support/datastores.ts';
+import { startGodwitStore } from '../support/datastores.ts';
 import type { RunningStore } from '../support/datastores.ts';
 import { have } from '../support/peers.ts';
+import { until } from '../support/until.ts';
 
 const here = have('etcdctl against the embedded store', 'etcdctl');
 const environment = { ...process.env, ETCDCTL_API: '3' };
@@ -68,14 +69,14 @@ describe.skipIf(!here)('etcdctl', () => {
   test('watch', async () => {
     using watch = background('watch', '--prefix', '/w/', '--prev-kv');
     // the watch says nothing when it is ready: something is written until it tells of it
-    await eventually('the watch', async () => {
+    await until('the watch', async () => {
       await etcdctl(['put', '/w/ready', 'x']);
       return watch.lines().length > 0;
     });
     const before = watch.lines().length;
     await etcdctl(['put', '/w/a', '1']);
     await etcdctl(['del', '/w/a']);
-    await eventually('two events', () => watch.lines().includes('DELETE'));
+    await until('two events', () => watch.lines().includes('DELETE'));
     const lines = watch.lines().slice(before).join(' ');
     expect(lines).toContain('PUT /w/a 1');
     expect(lines).toContain('DELETE /w/a 1 /w/a');
@@ -132,13 +133,13 @@ describe.skipIf(!here)('etcdctl', () => {
 
   test('lock and elect, which live on leases, watches and transactions', async () => {
     using first = background('lock', 'mutex');
-    await eventually('the lock', () => first.lines().length > 0);
+    await until('the lock', () => first.lines().length > 0);
     using second = background('lock', 'mutex');
     using leader = background('elect', 'seat', 'first');
-    await eventually('the seat', () => leader.lines().includes('first'));
+    await until('the seat', () => leader.lines().includes('first'));
     expect(second.lines()).toEqual([]);
     first[Symbol.dispose]();
-    await eventually('the lock to pass on', () => second.lines().length > 0, 70);
+    await until('the lock to pass on', () => second.lines().length > 0, 70_000);
   });
 
   test('bytes that are not HTTP/2 cost only their own connection', async () => {

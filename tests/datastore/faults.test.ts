@@ -4,10 +4,11 @@ import { openDatastore } from '../../src/datastore/mod.ts';
 import type { Datastore, Update } from '../../src/datastore/mod.ts';
 import type { ClientTimes } from '../../src/datastore/client/times.ts';
 import type { RangeRequest, WatchResponse } from '../../src/datastore/wire/messages.ts';
-import { eventually, startEtcd, startGodwitStore } from '../support/datastores.ts';
+import { startEtcd, startGodwitStore } from '../support/datastores.ts';
 import type { RunningStore } from '../support/datastores.ts';
 import { ApiProxy, TcpProxy } from '../support/faulty-proxy.ts';
 import { have } from '../support/peers.ts';
+import { until } from '../support/until.ts';
 
 /** etcd ends connections that are pinged more often than every 5 s; our own store does not. */
 const servers: [name: string, here: boolean, pingAfterMs: number, start: () => Promise<RunningStore>][] = [
@@ -46,11 +47,11 @@ class Follower implements AsyncDisposable {
     return this.updates.filter((update) => update.type === type).length;
   }
 
-  inSync(): Promise<void> {
-    return eventually('sync', () => this.updates.at(-1)?.type === 'inSync');
+  async inSync(): Promise<void> {
+    await until('sync', () => this.updates.at(-1)?.type === 'inSync');
   }
 
-  async agreesWith(store: Datastore, prefix: string, seconds = 20): Promise<void> {
+  async agreesWith(store: Datastore, prefix: string): Promise<void> {
     let differences = '';
     const agrees = async (): Promise<boolean> => {
       const { kvs } = await store.list(prefix);
@@ -58,7 +59,7 @@ class Follower implements AsyncDisposable {
       differences = `${wrong.slice(0, 5).join()}; ${this.picture.size} keys told, ${kvs.length} there`;
       return wrong.length === 0 && kvs.length === this.picture.size;
     };
-    await eventually('the picture to be the store', agrees, seconds).catch((error: unknown) => {
+    await until('the picture to be the store', agrees).catch((error: unknown) => {
       throw new Error(`${String(error)}: ${differences}`);
     });
   }
@@ -86,7 +87,7 @@ for (const [name, here, pingAfterMs, start] of servers) {
       const told = follower.updates.length;
       proxy.frozen = true;
       await writer.put('/f/1', 'b');
-      await eventually('word of it', () => follower.updates.at(-1)?.type === 'stale', pingAfterMs / 1000 + 5);
+      await until('word of it', () => follower.updates.at(-1)?.type === 'stale');
       const cpu = process.cpuUsage();
       await Bun.sleep(3_000); // the time over which CPU use is measured
       const { user, system } = process.cpuUsage(cpu);
@@ -151,7 +152,9 @@ for (const [name, here, pingAfterMs, start] of servers) {
       await using server = await start();
       await using writer = await openDatastore(server.url);
       using proxy = await ApiProxy.to(server.url);
-      await using store = await openDatastore(proxy.url, { times: { ...times, reconcileMs: 1_500 } });
+      await using store = await openDatastore(proxy.url, {
+        times: { ...times, pingTimeoutMs: 20_000, reconcileMs: 1_500 },
+      });
       await using follower = new Follower(store, '/f/');
       await follower.inSync();
       let seed = 42;
@@ -181,7 +184,7 @@ for (const [name, here, pingAfterMs, start] of servers) {
         const key = `/f/${below(30)}`;
         await (below(4) === 0 ? writer.delete(key) : writer.put(key, String(n)));
       }
-      await follower.agreesWith(writer, '/f/', 15);
+      await follower.agreesWith(writer, '/f/');
       expect(follower.faults).toEqual([]);
       expect(follower.count('stale')).toBe(0);
     }, 60_000);
@@ -197,7 +200,7 @@ for (const [name, here, pingAfterMs, start] of servers) {
       await follower.inSync();
       await writer.put('/f/b', '2');
       await writer.put('/f/a', '3');
-      await eventually('both', () => follower.picture.get('/f/a') === '3' && follower.picture.has('/f/b'));
+      await until('both', () => follower.picture.get('/f/a') === '3' && follower.picture.has('/f/b'));
       const told = follower.updates.length;
       // from now on lists show the state before `b`, and the watch is lost
       let asked = 0;
@@ -210,7 +213,7 @@ for (const [name, here, pingAfterMs, start] of servers) {
         watch: (response) => [{ ...response, canceled: true, events: [] }],
       };
       await writer.put('/f/c', '4');
-      await eventually('several lists', () => asked > 3);
+      await until('several lists', () => asked > 3);
       expect(follower.updates.slice(told).map((update) => update.type)).toEqual(['stale']);
       expect(follower.picture.get('/f/b')).toBe('2');
       proxy.faults = {};
@@ -235,7 +238,7 @@ describe('a restored store', () => {
     await restored.put('/f/a', 'a');
     // the address now leads to the restored store
     proxy.redirect(empty.url);
-    await eventually('the deletions', () => follower.picture.size === 1);
+    await until('the deletions', () => follower.picture.size === 1);
     expect(follower.count('stale')).toBe(1);
     expect(follower.updates.filter((update) => update.type === 'delete').length).toBe(2);
   }, 60_000);

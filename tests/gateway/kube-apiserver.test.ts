@@ -9,11 +9,12 @@ import { gatewayStatus } from '../../src/gateway/mod.ts';
 import type { AnnouncerStatus } from '../../src/gateway/mod.ts';
 import { TestSpeaker } from '../support/bgp-peer.ts';
 import { Authority } from '../support/certificates.ts';
-import { freePort, startEtcd } from '../support/datastores.ts';
+import { startEtcd } from '../support/datastores.ts';
 import type { RunningStore } from '../support/datastores.ts';
 import { ApiServer, kubeApiserver } from '../support/kube-apiserver.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
+import { freePort } from '../support/ports.ts';
 
 const here = have('the announcer with a real kube-apiserver', 'etcd', 'openssl', kubeApiserver);
 const main = join(import.meta.dir, '../../src/main.ts');
@@ -77,7 +78,7 @@ describe.skipIf(!here)('kube-apiserver', () => {
     writeFileSync(kubeconfig, JSON.stringify(document));
     for (let n = 0; n < NODES; n += 20) await Promise.all(Array.from({ length: 20 }, (_, i) => putNode(n + i)));
 
-    const [port, own] = [await freePort(), await freePort()];
+    const [port, own] = [freePort(), freePort()];
     gateway = await TestSpeaker.start(
       `{ routerId: 10.0.0.1, as: 65001, listen: ['127.0.0.2'], port: ${port}, control: false,
          neighbors: [{ address: 127.0.0.1, as: 64512, import: accept, passive: true, multihop: 2 }] }`,
@@ -168,7 +169,7 @@ describe.skipIf(!here)('kube-apiserver', () => {
     const { metadata } = (await api.ask('GET', `${nodesPath}?limit=1`)) as { metadata: { resourceVersion: string } };
     await api.kill();
     // where the announcer does not look
-    const elsewhere = await freePort();
+    const elsewhere = freePort();
     await api.start(elsewhere);
     await putNode(NODES + 2, elsewhere);
     await api.ask('DELETE', `${nodesPath}/k5`, undefined, elsewhere);

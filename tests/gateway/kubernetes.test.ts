@@ -13,7 +13,7 @@ import { KubernetesSource } from '../../src/gateway/sources/mod.ts';
 import { prefix } from '../../src/net/mod.ts';
 import { TestSpeaker } from '../support/bgp-peer.ts';
 import { Authority } from '../support/certificates.ts';
-import { freePort } from '../support/datastores.ts';
+import { freePort } from '../support/ports.ts';
 import { FakeApi } from '../support/kubernetes.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
@@ -49,7 +49,7 @@ describe.skipIf(!here)('Kubernetes', () => {
 
   beforeAll(async () => {
     authority = new Authority();
-    api = new FakeApi(authority.sign('server'), await freePort());
+    api = new FakeApi(authority.sign('server'), freePort());
     writeFileSync(tokenFile, 'first\n');
     const ca = readFileSync(authority.ca.cert).toString('base64');
     const document = {
@@ -172,7 +172,7 @@ describe.skipIf(!here)('Kubernetes', () => {
   });
 
   test('the announcer, from pod CIDRs to a gateway', async () => {
-    const [port, own] = [await freePort(), await freePort()];
+    const [port, own] = [freePort(), freePort()];
     await using gateway = await TestSpeaker.start(
       `{ routerId: 10.0.0.1, as: 65001, listen: ['127.0.0.2'], port: ${port}, control: false,
          neighbors: [{ address: 127.0.0.1, as: 64512, import: accept, passive: true, multihop: 2 }] }`,
@@ -195,7 +195,7 @@ describe.skipIf(!here)('Kubernetes', () => {
     });
     try {
       const paths = () => gateway.speaker.rib.counters(gateway.speaker.peers.values().next().value!.id, 4).accepted;
-      await until('all nodes, ready or not', () => paths() === 4, 20_000);
+      await until('all nodes, ready or not', () => paths() === 4);
       api.put('k8', node(8));
       await until('another', () => paths() === 5);
       const status = await gatewayStatus(socket);

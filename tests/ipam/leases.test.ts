@@ -13,10 +13,11 @@ import {
 import type { LeaseState, NetworkUpdate, SubnetLeaseOptions } from '../../src/ipam/mod.ts';
 import { prefix, prefixOf } from '../../src/net/mod.ts';
 import type { IpAddress } from '../../src/net/mod.ts';
-import { eventually, startEtcd, startGodwitStore } from '../support/datastores.ts';
+import { startEtcd, startGodwitStore } from '../support/datastores.ts';
 import type { RunningStore } from '../support/datastores.ts';
 import { TcpProxy } from '../support/faulty-proxy.ts';
 import { have } from '../support/peers.ts';
+import { until } from '../support/until.ts';
 
 const SUBNETS = subnetsPrefix(DEFAULT_NETWORK_PREFIX);
 const attributes = (publicIp: string) => ({
@@ -55,7 +56,7 @@ class Node implements AsyncDisposable {
   }
 
   async hold(): Promise<string> {
-    await eventually('a lease', () => this.subnet !== undefined);
+    await until('a lease', () => this.subnet !== undefined);
     return this.subnet!;
   }
 
@@ -99,7 +100,7 @@ for (const [name, here, start] of backends) {
       await store.put(configKey(DEFAULT_NETWORK_PREFIX), '{"Network":"10.244.0.0/28"}');
       await using stack = new AsyncDisposableStack();
       const nodes = [1, 2, 3, 4].map((n) => stack.use(new Node(store, `192.0.2.${n}`)));
-      await eventually('three leases and one that waits', () => {
+      await until('three leases and one that waits', () => {
         const held = nodes.filter((node) => node.subnet !== undefined).length;
         const waiting = nodes.filter((node) => node.states.at(-1)?.type === 'waiting').length;
         return held === 3 && waiting === 1;
@@ -131,7 +132,7 @@ for (const [name, here, start] of backends) {
       const subnet = await node.hold();
       const { lease } = node.manager.held!.lease;
       await store.revokeLease(lease);
-      await eventually('lost and held again', () => node.states.length >= 3);
+      await until('lost and held again', () => node.states.length >= 3);
       expect(node.states.map((state) => state.type)).toEqual(['held', 'lost', 'held']);
       expect(node.subnet).toBe(subnet);
       expect(node.manager.held?.lease.lease).not.toBe(lease);
@@ -142,7 +143,7 @@ for (const [name, here, start] of backends) {
       await node.hold();
       const { key } = node.manager.held!.lease;
       await store.put(key, formatLeaseValue(attributes('192.0.2.99')));
-      await eventually('another subnet', () => node.states.length >= 3);
+      await until('another subnet', () => node.states.length >= 3);
       expect(node.states[1]).toMatchObject({ type: 'lost', reason: '192.0.2.99 has it now' });
       expect(node.manager.held?.lease.key).not.toBe(key);
       expect((await store.get(key)).kv?.value).toContain('192.0.2.99');
@@ -160,7 +161,7 @@ for (const [name, here, start] of backends) {
       expect(kv?.value).toContain('host-gw');
       // what becomes a reservation under a live node is one from then on
       await store.put(other.manager.held!.lease.key, formatLeaseValue(attributes('192.0.2.2')));
-      await eventually('the reservation is seen', () => other.manager.held?.lease.lease === '0');
+      await until('the reservation is seen', () => other.manager.held?.lease.lease === '0');
       expect(other.states.at(-1)?.type).toBe('held');
     });
 
@@ -168,8 +169,8 @@ for (const [name, here, start] of backends) {
       const short = { leaseTtlSeconds: 6, checkEveryMs: 1_000 };
       await using node = new Node(store, '192.0.2.1', short);
       await node.hold();
-      const until = performance.now() + 9_000;
-      await eventually('the lease to outlive its time', () => performance.now() > until);
+      const end = performance.now() + 9_000;
+      await until('the lease to outlive its time', () => performance.now() > end);
       expect(node.states.map((state) => state.type)).toEqual(['held']);
       expect((await store.get(node.manager.held!.lease.key)).kv).toBeDefined();
     });
@@ -177,7 +178,7 @@ for (const [name, here, start] of backends) {
     test('no configuration yet: the node says so, and starts when it comes', async () => {
       await store.delete(configKey(DEFAULT_NETWORK_PREFIX));
       await using node = new Node(store, '192.0.2.1');
-      await eventually('word of it', () => node.states.length > 0);
+      await until('word of it', () => node.states.length > 0);
       expect(node.states[0]).toMatchObject({
         type: 'waiting',
         reason: expect.stringContaining('put one at') as string,
@@ -192,7 +193,7 @@ for (const [name, here, start] of backends) {
       const times = { connectMs: 300, requestMs: 500, reconnectMaxMs: 300 };
       await using far = await openDatastore(proxy.url, { times });
       await using node = new Node(far, '192.0.2.1', { checkEveryMs: 100 });
-      await eventually('word of it', () => node.states.length > 0);
+      await until('word of it', () => node.states.length > 0);
       expect(node.states[0]).toMatchObject({
         type: 'waiting',
         reason: expect.stringContaining('cannot connect') as string,
@@ -201,11 +202,11 @@ for (const [name, here, start] of backends) {
       const subnet = await node.hold();
       const before = node.states.length;
       proxy.frozen = true;
-      await eventually('the view to be stale', () => node.updates.at(-1)?.type === 'stale', 30);
+      await until('the view to be stale', () => node.updates.at(-1)?.type === 'stale');
       await proxy.down();
       proxy.frozen = false;
       await proxy.up();
-      await eventually('the view to be in sync', () => node.updates.at(-1)?.type === 'inSync', 30);
+      await until('the view to be in sync', () => node.updates.at(-1)?.type === 'inSync');
       expect([node.subnet, node.states.length]).toEqual([subnet, before]);
     });
 
@@ -216,7 +217,7 @@ for (const [name, here, start] of backends) {
       await store.put(`${SUBNETS}../../config`, 'x');
       await using node = new Node(store, '192.0.2.1', { random: () => 0 });
       expect(await node.hold()).toBe('10.244.3.0/24');
-      await eventually('the view', () =>
+      await until('the view', () =>
         node.updates.some((u) => u.type === 'lease' && u.lease.subnets.ipv4 === node.subnet),
       );
       const seen = node.updates.filter((update) => update.type === 'lease').map((update) => update.lease);

@@ -2,10 +2,11 @@
  * Real datastores for tests, on loopback and free ports, each in a directory of its own that goes away with it.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openDatastore } from '../../src/datastore/mod.ts';
+import { freePort } from './ports.ts';
+import { until } from './until.ts';
 
 export interface RunningStore extends AsyncDisposable {
   /** For `openDatastore`. */
@@ -21,17 +22,8 @@ export interface RunningStore extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (typeof address !== 'object' || !address) throw new Error('no port');
-  return address.port;
-}
-
 export async function startEtcd(extra: readonly string[] = []): Promise<RunningStore> {
-  const [client, peer] = [await freePort(), await freePort()];
+  const [client, peer] = [freePort(), freePort()];
   const secure = extra.some((argument) => argument.startsWith('--cert-file'));
   const url = `${secure ? 'https' : 'http'}://127.0.0.1:${client}`;
   return startServer(`etcd${secure ? 's' : ''}://127.0.0.1:${client}`, url, (directory) => [
@@ -51,7 +43,7 @@ export async function startEtcd(extra: readonly string[] = []): Promise<RunningS
 
 /** The embedded store, as its own process, as users run it. */
 export async function startGodwitStore(extra: readonly string[] = []): Promise<RunningStore> {
-  const port = await freePort();
+  const port = freePort();
   const secure = extra.some((argument) => argument.startsWith('--tls-cert'));
   const listen = `http${secure ? 's' : ''}://127.0.0.1:${port}`;
   return startServer(`etcd${secure ? 's' : ''}://127.0.0.1:${port}`, listen, (directory) => [
@@ -80,12 +72,13 @@ export async function startServer(
   };
   let child = spawn();
   const waitReady = async () => {
-    const until = performance.now() + 20_000;
-    while (!(await ready(url))) {
+    const answer = () => {
       if (child.exitCode !== null) throw new Error(`the store ended with ${child.exitCode}:\n${log}`);
-      if (performance.now() > until) throw new Error(`the store does not answer:\n${log}`);
-      await Bun.sleep(50);
-    }
+      return ready(url);
+    };
+    await until('the store answers', answer).catch((error: unknown) => {
+      throw new Error(`${String(error)}\n${log}`, { cause: error });
+    });
   };
   const stop = async () => {
     child.kill('SIGCONT');
@@ -144,17 +137,4 @@ function answersTcp(url: string): Promise<boolean> {
     },
     () => false,
   );
-}
-
-/** Waits for something that comes by itself; fails after `seconds`. */
-export async function eventually(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-  seconds = 20,
-): Promise<void> {
-  const until = performance.now() + seconds * 1000;
-  while (!(await condition())) {
-    if (performance.now() > until) throw new Error(`waited ${seconds} s in vain: ${what}`);
-    await Bun.sleep(20);
-  }
 }

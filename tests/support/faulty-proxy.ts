@@ -7,8 +7,8 @@ import type { rangeResponse, RangeRequest, WatchResponse } from '../../src/datas
 import type { Decoded } from '../../src/datastore/wire/protobuf.ts';
 import { methods } from '../../src/datastore/wire/services.ts';
 import { duplex, GrpcServer, unary } from '../../src/datastore/store/grpc-server.ts';
-import { freePort } from './datastores.ts';
 import { EtcdApi } from './etcd-api.ts';
+import { freePort } from './ports.ts';
 
 const portOf = (url: string): number => Number(new URL(url.replace('etcd:', 'http:')).port);
 
@@ -31,7 +31,7 @@ export class TcpProxy implements Disposable {
   }
 
   static async to(url: string): Promise<TcpProxy> {
-    const port = await freePort();
+    const port = freePort();
     const server = createServer((client) => {
       proxy.pair(client, connect({ host: '127.0.0.1', port: proxy.upstream }));
     });
@@ -127,7 +127,7 @@ export class ApiProxy implements Disposable {
   }
 
   static async to(url: string): Promise<ApiProxy> {
-    const port = await freePort();
+    const port = freePort();
     const proxy = new ApiProxy(`etcd://127.0.0.1:${port}`, await EtcdApi.connect(url));
     await proxy.server.listen({ host: '127.0.0.1', port });
     return proxy;

@@ -6,8 +6,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Authority } from './certificates.ts';
-import { freePort } from './datastores.ts';
 import { until } from './netns.ts';
+import { freePort } from './ports.ts';
 
 export const kubeApiserver = process.env['GODWIT_KUBE_APISERVER'] ?? 'kube-apiserver';
 const ADMIN = 'the-administrator';
@@ -22,7 +22,7 @@ export class ApiServer implements AsyncDisposable {
 
   /** `etcd` is an etcd's HTTP endpoint. */
   static async start(etcd: string, authority: Authority): Promise<ApiServer> {
-    const server = new ApiServer(etcd, authority, await freePort());
+    const server = new ApiServer(etcd, authority, freePort());
     await server.start();
     return server;
   }

@@ -83,8 +83,9 @@ export class MortalNode implements AsyncDisposable {
   async nothingLeft(): Promise<void> {
     expect([this.hostLinks(), this.files('attachments')]).toEqual([[], []]);
     expect(this.spaces.run('host', 'ip', 'route', 'show', 'proto', '71')).toBe('');
-    await until('every address is given back', async () => (await this.handles()).length === 0, 30_000);
-    expect(await this.keys('/calico/resources/v3/projectcalico.org/workloadendpoints/')).toEqual([]);
+    await until('every address is given back', async () => (await this.handles()).length === 0, 40_000);
+    const endpoints = () => this.keys('/calico/resources/v3/projectcalico.org/workloadendpoints/');
+    await until('no endpoint is known', async () => (await endpoints()).length === 0);
     await until('nothing is owed', () => this.files('owed').length === 0);
   }
 

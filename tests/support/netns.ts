@@ -3,13 +3,18 @@ import { existsSync, readdirSync } from 'node:fs';
 import { createNetworkNamespace, removeNetworkNamespace } from '../../src/sys/mod.ts';
 import type { NetworkNamespace } from '../../src/sys/mod.ts';
 
+export { until } from './until.ts';
+
+let instances = 0;
+
 /**
- * Namespaces of one test file, named `gw<pid>-<name>` under /run/netns so that `ip netns exec` works on them; what is not
- * disposed of is swept by the next run (the test runner has no exit event; a benchmark's process has).
+ * Namespaces of one test, named `gw<pid>-<n>-<name>` under /run/netns so that `ip netns exec` works on them; what is not
+ * disposed of is swept by the next run (the test runner has no exit event; a benchmark's process has). Whatever a test of
+ * the same file left stands in nobody's way.
  */
 export class TestNamespaces implements Disposable {
   private readonly made = new Map<string, NetworkNamespace>();
-  private readonly tag = `gw${process.pid}`;
+  private readonly tag = `gw${process.pid}-${++instances}`;
 
   constructor() {
     sweepDead();
@@ -76,19 +81,4 @@ export function run(...command: string[]): string {
   const result = spawnSync(command[0]!, command.slice(1), { encoding: 'utf8', timeout: 60_000 });
   if (result.status !== 0) throw new Error(`${command.join(' ')}: ${result.stderr}${result.stdout}`);
   return result.stdout;
-}
-
-/** Polls until `condition` gives something true; throws with `what` after `timeoutMs`. */
-export async function until<T>(
-  what: string,
-  condition: () => T | Promise<T>,
-  timeoutMs = 10_000,
-): Promise<NonNullable<T>> {
-  const end = performance.now() + timeoutMs;
-  for (;;) {
-    const value = await condition();
-    if (value !== undefined && value !== null && value !== false) return value;
-    if (performance.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
-    await Bun.sleep(10);
-  }
 }

@@ -108,7 +108,7 @@ export class RoutedNodes implements Disposable {
 
   /** Whether all of a few pings are answered. */
   ping(from: string, to: string, ...options: string[]): boolean {
-    return this.spaces.status(from, 'ping', '-c', '2', '-i', '0.05', '-W', '1', ...options, to) === 0;
+    return this.spaces.status(from, 'ping', '-c', '2', '-i', '0.05', '-W', '2', ...options, to) === 0;
   }
 
   [Symbol.dispose](): void {

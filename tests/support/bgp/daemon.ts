@@ -71,7 +71,7 @@ export class Daemon implements AsyncDisposable {
   /** Polls until the daemon answers; throws with its log when it ended or does not. */
   async ready(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
     try {
-      await until(`${what} is up`, async () => (await condition()) || this.ended, 20_000);
+      await until(`${what} is up`, async () => (await condition()) || this.ended);
     } catch (error) {
       throw new Error(`${String(error)}\n${this.log()}`, { cause: error });
     }

@@ -42,6 +42,8 @@ export interface PairOptions {
   readonly godwit?: Partial<RouterSpec>;
   readonly peer?: Partial<RouterSpec>;
   readonly settings?: GodwitSettings;
+  /** What belongs to the start; when it fails, nothing of the pair is left. */
+  readonly prepare?: (pair: Pair) => Promise<void>;
 }
 
 export class Pair implements AsyncDisposable {
@@ -87,7 +89,14 @@ export class Pair implements AsyncDisposable {
         announce: peerRoutes,
         ...options.peer,
       });
-      return new Pair(lan, godwit, peer);
+      const pair = new Pair(lan, godwit, peer);
+      try {
+        await options.prepare?.(pair);
+      } catch (error) {
+        await pair[Symbol.asyncDispose]();
+        throw error;
+      }
+      return pair;
     } catch (error) {
       lan[Symbol.dispose]();
       throw error;
@@ -110,7 +119,11 @@ export class Pair implements AsyncDisposable {
   }
 
   /** Polls; failing, says what both daemons logged. */
-  async until<T>(what: string, condition: () => T | Promise<T>, timeoutMs = 20_000): Promise<NonNullable<T>> {
+  async until<T>(
+    what: string,
+    condition: () => T | Promise<T>,
+    timeoutMs?: number,
+  ): Promise<Exclude<NonNullable<T>, false>> {
     try {
       return await until(what, condition, timeoutMs);
     } catch (error) {
