@@ -10,6 +10,7 @@ import type { NodeStatus, Readiness } from '../../src/status/mod.ts';
 import { repositoryRoot } from '../../scripts/lib/process.ts';
 import type { NetworkNamespace } from '../../src/sys/mod.ts';
 import { runPlugin } from '../support/cni.ts';
+import { Monitor } from '../support/monitor.ts';
 import { TestNamespaces, until } from '../support/netns.ts';
 
 export const PREFIX = '/coreos.com/network';
@@ -64,7 +65,7 @@ export class Cluster implements AsyncDisposable {
         throw new Error(readFileSync(`${this.directory}/etcd.log`, 'utf8').slice(-1500));
       return this.store.get('x').catch(() => undefined);
     };
-    await until('etcd answers', answer, 20_000);
+    await until('etcd answers', answer);
   }
 
   signalEtcd(signal: 'SIGSTOP' | 'SIGCONT'): void {
@@ -221,6 +222,10 @@ export class Node {
     }
   }
 
+  readiness(): Promise<Readiness> {
+    return until('the agent answers', () => this.ask<Readiness>('/readyz'));
+  }
+
   status(): Promise<NodeStatus> {
     return until('the agent answers', () => this.ask<NodeStatus>('/status'));
   }
@@ -235,7 +240,7 @@ export class Node {
           last = await this.ask<Readiness>('/readyz');
           return last?.ready;
         },
-        20_000,
+        40_000,
       );
     } catch (error) {
       throw new Error(`${String(error)}: ${JSON.stringify(last)}\n${this.log().slice(-1500)}`, { cause: error });
@@ -268,21 +273,7 @@ export class Node {
   }
 
   /** What `ip -4 monitor` tells until it is stopped. */
-  async monitor(...objects: string[]): Promise<{ stop(): Promise<string> }> {
-    const child = Bun.spawn(
-      ['ip', 'netns', 'exec', this.cluster.spaces.name(this.space), 'ip', '-4', 'monitor', ...objects],
-      {
-        stdio: ['ignore', 'pipe', 'ignore'],
-      },
-    );
-    // until it listens
-    await Bun.sleep(200);
-    return {
-      async stop() {
-        await Bun.sleep(50);
-        child.kill();
-        return child.stdout.text();
-      },
-    };
+  monitor(...objects: string[]): Promise<Monitor> {
+    return Monitor.start(this.cluster.spaces.name(this.space), 'ip', '-4', 'monitor', ...objects);
   }
 }

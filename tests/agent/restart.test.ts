@@ -2,8 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { have } from '../support/peers.ts';
+import { Monitor } from '../support/monitor.ts';
 import { run, until } from '../support/netns.ts';
+import { have } from '../support/peers.ts';
 import { Cluster } from './cluster.ts';
 import type { Node } from './cluster.ts';
 
@@ -52,9 +53,7 @@ describe.skipIf(!here)('restarts', () => {
     const before = node.dataplane();
     const lease = (await node.status()).lease;
     const monitor = await node.monitor('route', 'link', 'address', 'rule', 'neigh');
-    const tables = Bun.spawn(['ip', 'netns', 'exec', cluster.spaces.name('n2'), 'nft', 'monitor'], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
+    const tables = await Monitor.start(cluster.spaces.name('n2'), 'nft', 'monitor');
     for (const signal of ['SIGKILL', 'SIGTERM', 'SIGKILL'] as const) {
       await node.stop(signal);
       expect(node.dataplane()).toBe(before);
@@ -63,8 +62,7 @@ describe.skipIf(!here)('restarts', () => {
     }
     expect(node.dataplane()).toBe(before);
     expect(await monitor.stop()).toBe('');
-    tables.kill();
-    expect(await tables.stdout.text()).toBe('');
+    expect(await tables.stop()).toBe('');
   });
 
   test('a dry run on a node where all is in place has nothing to change', () => {

@@ -45,8 +45,10 @@ describe.skipIf(!here)('faults of the datastore', () => {
   test('F01: it dies and comes back', async () => {
     const monitor = await node.monitor('route', 'address');
     await cluster.stopEtcd();
-    await until('the agent knows', async () => (await state()) === 'stale');
-    const status = await node.status();
+    const status = await until('the agent knows', async () => {
+      const now = await node.status();
+      return now.datastore.state === 'stale' && now;
+    });
     expect(status).toMatchObject({ ready: true, reasons: [] });
     expect(status.warnings.join()).toContain('datastore');
     expect(status.lease?.state).toBe('held');
@@ -69,7 +71,6 @@ describe.skipIf(!here)('faults of the datastore', () => {
     const { revision } = await cluster.store.get('x');
     run('etcdctl', '--endpoints', cluster.url, 'compact', String(revision));
     const monitor = await node.monitor('route');
-    await Bun.sleep(100);
     node.process?.kill('SIGCONT');
     await until('both changes', () => node.routes().join() === [route(201), route(204)].join(), 30_000);
     const told = await monitor.stop();
@@ -90,8 +91,10 @@ describe.skipIf(!here)('faults of the datastore', () => {
 
   test('a node that is not on this segment: not routed, told, not ready', async () => {
     await cluster.putLease('10.244.205.0/24', '192.168.9.13');
-    await until('it is told', async () => !(await node.status()).ready);
-    const { reasons } = await node.status();
+    const reasons = await until('it is told', async () => {
+      const now = await node.status();
+      return !now.ready && now.reasons;
+    });
     expect(reasons).toEqual([expect.stringContaining('192.168.9.13 is on no subnet that is connected to this node')]);
     await node.hasRoutes(route(201), route(204));
     await cluster.deleteLease('10.244.205.0/24');
@@ -109,8 +112,10 @@ describe.skipIf(!here)('faults of the datastore', () => {
     };
     for (const [key, value] of Object.entries(keys)) await cluster.store.put(`${PREFIX}/subnets/${key}`, value);
     await cluster.store.put(`${PREFIX}/config`, '{"Network": "everything"}');
-    await until('it is told', async () => (await node.status()).warnings.length >= 6);
-    const status = await node.status();
+    const status = await until('it is told', async () => {
+      const now = await node.status();
+      return now.warnings.length >= 6 && now;
+    });
     expect(status.ready).toBe(true);
     expect(JSON.stringify(status)).not.toContain('\u001b');
     await node.hasRoutes(route(201), route(204));

@@ -12,8 +12,9 @@ import type { PeerFormat } from '../../src/gateway/mod.ts';
 import { birdPrograms, Daemon, frrPrograms, Lan } from '../support/bgp/mod.ts';
 import { startServer } from '../support/datastores.ts';
 import type { RunningStore } from '../support/datastores.ts';
-import { have } from '../support/peers.ts';
+import { Monitor } from '../support/monitor.ts';
 import { until } from '../support/netns.ts';
+import { have } from '../support/peers.ts';
 
 const here = have('gateway announcer with FRR and BIRD', '/usr/sbin/ip', ...frrPrograms, ...birdPrograms);
 const main = join(import.meta.dir, '../../src/main.ts');
@@ -61,7 +62,7 @@ describe.skipIf(!here)('gateway announcer', () => {
       .split('\n')
       .flatMap((line) => /^(10\.244\.\S+).* via (\S+) /.exec(line)?.slice(1, 3).join(' via ') ?? []);
   const both = (what: string, routes: (held: string[]) => boolean) =>
-    until(what, () => Object.keys(gateways).every((gateway) => routes(kernel(gateway))), 20_000);
+    until(what, () => Object.keys(gateways).every((gateway) => routes(kernel(gateway))));
   const numbers = (...list: number[]) => list.map((n) => `10.244.${n}.0/24 via 192.168.1.${10 + n}`);
   const holds = (list: string[]) => (held: string[]) => Bun.deepEquals([...held].sort(), [...list].sort());
 
@@ -161,19 +162,12 @@ describe.skipIf(!here)('gateway announcer', () => {
   test('one announcer is killed: no route moves', async () => {
     const state = Bun.file(join(directory, 'a1.state'));
     await until('a1 wrote down what it announces', async () => (await state.text()).split('\n').length === 7);
-    await until('a2 is up', async () => (await status('a2'))?.gateways.every((g) => g.state === 'Established'), 20_000);
-    const monitors = Object.keys(gateways).map((gateway) => {
-      const daemon = new Daemon(`mon-${gateway}`, lan.namespaces.name(gateway));
-      daemon.spawn(['ip', 'monitor', 'route']);
-      return daemon;
-    });
-    await Bun.sleep(100);
+    await until('a2 is up', async () => (await status('a2'))?.gateways.every((g) => g.state === 'Established'));
+    const watch = (gateway: string) => Monitor.start(lan.namespaces.name(gateway), 'ip', 'monitor', 'route');
+    const monitors = await Promise.all(Object.keys(gateways).map(watch));
     await daemons.get('a1')!.kill();
     await Bun.sleep(1000);
-    for (const monitor of monitors) {
-      expect(monitor.log()).not.toContain('Deleted 10.244');
-      await monitor[Symbol.asyncDispose]();
-    }
+    for (const monitor of monitors) expect(await monitor.stop()).not.toContain('Deleted 10.244');
     await both('all subnets are still there', holds(numbers(1, 2, 3, 4, 5, 6)));
   });
 
@@ -188,9 +182,9 @@ describe.skipIf(!here)('gateway announcer', () => {
     await store.transaction({ if: [], do: [{ op: 'deletePrefix', prefix: '/coreos.com/network/subnets/' }] });
     await lease(1);
     await lease(2);
-    await until('a2 holds', async () => ((await status('a2'))?.held.length ?? 0) >= 4, 20_000);
+    await until('a2 holds', async () => ((await status('a2'))?.held.length ?? 0) >= 4);
     startAnnouncer('a1');
-    await until('a1 holds what it remembers', async () => ((await status('a1'))?.held.length ?? 0) >= 3, 20_000);
+    await until('a1 holds what it remembers', async () => ((await status('a1'))?.held.length ?? 0) >= 3);
     await both('nothing was withdrawn', (held) => held.length >= 6);
     for (const name of ['a1', 'a2'] as const) {
       const confirm = Bun.spawnSync([
