@@ -40,7 +40,7 @@ describe.skipIf(!here)('on etcd', () => {
 
   beforeEach(async () => {
     etcd = await startEtcd();
-    store = await openDatastore(etcd.url, { requestTimeoutMs: 1_000 });
+    store = await openDatastore(etcd.url, { requestTimeoutMs: 3_000 });
     stop = new AbortController();
     running = [];
     told = [];

@@ -20,7 +20,8 @@ describe.skipIf(!here)('faults in the kernel', () => {
     cluster = await Cluster.start({ nodes: [2] });
     for (const n of [201, 202, 203]) await cluster.putLease(`10.244.${n}.0/24`, `10.168.0.${n}`);
     node = cluster.node(2);
-    await node.up();
+    // so that only what is noticed comes back
+    await node.up(['--resync-seconds', '3600']);
   });
   beforeEach(async () => {
     await node.hasRoutes(...expected);
@@ -52,7 +53,7 @@ describe.skipIf(!here)('faults in the kernel', () => {
     await Bun.sleep(2_500);
     expect(await monitor.stop()).toBe('');
     expect(node.run('ip', 'route', 'show', '10.244.201.0/24')).toContain('via 10.168.0.77 dev eth0 proto static');
-    expect((await node.ask<{ ready: boolean }>('/readyz'))?.ready).toBe(false);
+    expect((await node.readiness()).ready).toBe(false);
     node.run('ip', 'route', 'del', '10.244.201.0/24', 'proto', 'static');
     await node.hasRoutes(...expected);
   });
@@ -98,7 +99,7 @@ describe.skipIf(!here)('faults in the kernel', () => {
 
   test('F16: the uplink is deleted and made anew under the same name', async () => {
     node.run('ip', 'link', 'delete', 'eth0');
-    await until('the loss is told', async () => !(await node.ask<{ ready: boolean }>('/readyz'))?.ready);
+    await until('the loss is told', async () => !(await node.readiness()).ready);
     node.plug();
     await node.hasRoutes(...expected);
     await node.ready();
@@ -142,9 +143,9 @@ describe.skipIf(!here)('faults in the kernel', () => {
 
   test('forwarding is switched off, nf_tables flushed: both come back', async () => {
     node.run('sh', '-c', 'echo 0 > /proc/sys/net/ipv4/ip_forward');
-    await until('forwarding', () => node.run('cat', '/proc/sys/net/ipv4/ip_forward').trim() === '1', 2_000);
+    await until('forwarding', () => node.run('cat', '/proc/sys/net/ipv4/ip_forward').trim() === '1');
     node.run('nft', 'flush', 'ruleset');
-    await until('masquerading', () => node.run('nft', 'list', 'ruleset').includes('masquerade fully-random'), 2_000);
+    await until('masquerading', () => node.run('nft', 'list', 'ruleset').includes('masquerade fully-random'));
   });
 
   test('the MTU of the uplink is the MTU of the bridge', async () => {
@@ -159,8 +160,10 @@ describe.skipIf(!here)('faults in the kernel', () => {
       'nft',
       'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }',
     );
-    const { warnings, ready } = await node.status();
-    expect(warnings.join('\n')).toContain('chain ip filter FORWARD drops');
+    const { ready } = await until('it is told', async () => {
+      const now = await node.status();
+      return now.warnings.join('\n').includes('chain ip filter FORWARD drops') && now;
+    });
     expect(ready).toBe(true);
     node.run('nft', 'delete', 'table', 'ip', 'filter');
   });

@@ -20,7 +20,7 @@ async function mended(cluster: Cluster, [a, b]: string[], harm: () => void, whol
   await traffic.flowing();
   expect(whole()).toBe(true);
   harm();
-  await until('it is put right', whole, 5_000);
+  await until('it is put right', whole);
   await traffic.flowing(20);
 }
 

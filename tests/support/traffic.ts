@@ -1,6 +1,7 @@
 /** A steady stream of packets and the count of those lost. */
+import { expect } from 'bun:test';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { until } from './netns.ts';
+import { until } from './until.ts';
 
 const INTERVAL_S = '0.01';
 /** So many at the end may not be answered yet on a busy machine; more of them are lost. */
@@ -39,4 +40,14 @@ export class Traffic implements Disposable {
   [Symbol.dispose](): void {
     this.child.kill('SIGKILL');
   }
+}
+
+/** Ends the streams: of none a packet was lost, and each sent more than so many. Gives how many each sent. */
+export async function nothingLost(streams: readonly Traffic[], moreThan = 10): Promise<number[]> {
+  // what went wrong a moment ago shows in what comes now
+  for (const stream of streams) await stream.flowing(20);
+  const counts = await Promise.all(streams.map((stream) => stream.stop()));
+  expect(counts.map(({ lost }) => lost)).toEqual(counts.map(() => 0));
+  for (const { sent } of counts) expect(sent).toBeGreaterThan(moreThan);
+  return counts.map(({ sent }) => sent);
 }
