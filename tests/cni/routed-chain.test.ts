@@ -54,7 +54,8 @@ describe.skipIf(!here)('chain of a routed pod', () => {
       await until('the mapped port answers', reachable);
       // from the pod itself, and from the node by its loopback address, too
       const from = (where: string, address: string) => spaces.status(where, 'nc', '-z', '-w1', address, '8080') === 0;
-      expect([from('p1', '198.51.100.1'), from('host', '127.0.0.1')]).toEqual([true, true]);
+      await until('the pod’s own answer', () => from('p1', '198.51.100.1'));
+      await until('the answer on the loopback address', () => from('host', '127.0.0.1'));
       expect((await runPlugin('CHECK', call(own({ prevResult: mapped.json })))).stdout).toBe('');
       for (const [config, plugin] of [
         [mapping, portmap],

@@ -86,10 +86,12 @@ describe.skipIf(!here)('announcers with Calico’s blocks', () => {
     await all.hasRoutes('gwa', ...rackA, poolB);
     await all.hasRoutes('gwb', ...atB);
     const vtysh = ['vtysh', '--vty_socket', frr.directory, '-c', 'show bgp ipv4 unicast 10.233.0.0/26 json'];
-    type Told = { paths: { metric: number; community: { string: string } }[] };
+    type Told = { paths?: { metric: number; community: { string: string } }[] } | undefined;
     // a path of each announcer, the same from both
-    await until('both announcers tell it', () => (frr.askJson(...vtysh) as Told).paths.length === 2, 20_000);
-    const { paths } = frr.askJson(...vtysh) as Told;
+    const paths = await until('both announcers tell it', () => {
+      const told = frr.askJson(...vtysh) as Told;
+      return told?.paths?.length === 2 && told.paths;
+    });
     expect(paths.map(({ metric, community }) => [metric, community.string])).toEqual([
       [10, '64999:7'],
       [10, '64999:7'],

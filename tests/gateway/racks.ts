@@ -149,7 +149,7 @@ export class Racks implements AsyncDisposable {
   async hasRoutes(name: string, ...expected: string[]): Promise<void> {
     let have: string[] = [];
     try {
-      await until('routes', () => Bun.deepEquals((have = this.routes(name)), expected.toSorted()), 20_000);
+      await until('routes', () => Bun.deepEquals((have = this.routes(name)), expected.toSorted()));
     } catch {
       const said = this.agents.has(name) ? this.log(name) : this.daemons.map((d) => d.log()).join('\n');
       throw new Error(`${name} has ${JSON.stringify(have)}\nwant ${JSON.stringify(expected)}\n${said.slice(-1500)}`);

@@ -33,5 +33,5 @@ describe.skipIf(!have('lab from the built executable', 'ip'))('the built executa
     expect(JSON.parse(stdout)).toMatchObject({ ok: true, problems: [], reachability: { passed: 56, total: 56 } });
     expect(leftovers(name)).toEqual([]);
     expect(run(godwit, 'lab', 'scenarios', 'routed')).toContain('routers:');
-  });
+  }, 200_000);
 });

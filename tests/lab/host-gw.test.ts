@@ -195,9 +195,10 @@ describe.skipIf(!here)('host-gw', () => {
     const mine = labs.name('i');
     const child = startCommand('lab', 'run', 'host-gw', '--name', mine, '--json');
     const reader = child.stderr.getReader();
+    let told = '';
     await until('agents are started', async () => {
-      const { value } = await reader.read();
-      return new TextDecoder().decode(value).includes('godwit agent');
+      told += new TextDecoder().decode((await reader.read()).value);
+      return told.includes('godwit agent');
     });
     reader.releaseLock();
     child.kill('SIGINT');

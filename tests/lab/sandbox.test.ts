@@ -9,7 +9,7 @@ import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 
 // As a user without any rights: uid and gid nobody has, in namespaces of the user's own.
-const UID = 61234;
+const UID = 100_000 + (process.pid % 1_000_000);
 const asUser = ['setpriv', `--reuid=${UID}`, `--regid=${UID}`, '--clear-groups', '--no-new-privs'];
 const permits = (...command: string[]) => spawnSync(asUser[0]!, [...asUser.slice(1), ...command]).status === 0;
 const readable = () => {

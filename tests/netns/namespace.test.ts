@@ -1,8 +1,9 @@
 import { expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
-import { rmdirSync } from 'node:fs';
+import { readFileSync, rmdirSync } from 'node:fs';
 import { createNetworkNamespace, removeNetworkNamespace } from '../../src/sys/mod.ts';
 import { have } from '../support/peers.ts';
+import { until } from '../support/until.ts';
 
 const here = have('namespaces across mount namespaces', 'unshare', 'nsenter');
 
@@ -18,7 +19,10 @@ test.skipIf(!here)('a namespace is seen by a process whose mount namespace is ol
     return spawnSync(inside[0]!, inside.slice(1), { encoding: 'utf8' }).stdout.trim();
   };
   try {
-    await Bun.sleep(100);
+    await until(
+      'it has a mount namespace of its own',
+      () => readFileSync(`/proc/${older.pid}/comm`, 'utf8') === 'sleep\n',
+    );
     using second = createNetworkNamespace(`${directory}/second`);
     expect(look('first')).toBe('nsfs');
     expect(look('second')).toBe('nsfs');

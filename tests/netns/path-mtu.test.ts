@@ -42,7 +42,7 @@ describe.skipIf(!here)('an underlay with a smaller MTU', () => {
     // 1480 with the outer header: no link on the way to the tunnel objects, the one behind the router does
     net.ping('p1', '10.233.2.2', '-M', 'do', '-s', '1432');
     await until('the route carries the size', () => routed().includes('mtu 1380'));
-    const told = net.in('p1', 'ping -c 1 -W 1 -M do -s 1432 10.233.2.2 || true');
+    const told = net.in('p1', 'ping -c 1 -W 5 -M do -s 1432 10.233.2.2 || true');
     expect(told).toContain('mtu = 1380');
     expect(net.ping('p1', '10.233.2.2', '-M', 'do', '-s', '1352')).toBe(true);
   });

@@ -20,9 +20,19 @@ export function startCommand(...args: string[]): Bun.Subprocess<'ignore', 'pipe'
   return Bun.spawn([...godwit, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd: root });
 }
 
+/** Before the time of any test file is over: what hangs is to say where. */
+const PATIENCE_MS = 180_000;
+
 export async function runCommand(...args: string[]): Promise<CommandResult> {
   const child = startCommand(...args);
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    child.kill('SIGKILL');
+  }, PATIENCE_MS);
   const [stdout, stderr, status] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  clearTimeout(timer);
+  if (late) throw new Error(`godwit ${args.join(' ')} did not end within ${PATIENCE_MS} ms:\n${stderr.slice(-4000)}`);
   return { status, stdout, stderr };
 }
 

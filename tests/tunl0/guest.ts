@@ -28,7 +28,7 @@ function look(): void {
 }
 look();
 if (action === 'watch') {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 60_000;
   while (!part.harmed() && performance.now() < end) await Bun.sleep(50);
   console.log(part.harmed() ? 'harmed' : 'nothing was done to it');
   look();

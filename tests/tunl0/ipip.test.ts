@@ -89,10 +89,10 @@ describe.skipIf(!here)('the two forms of IPIP understand each other', () => {
         tap: 'tap0',
       },
     );
-    await until('the guest is up', () => guest.read('ready') ?? guest.read('status'), 50_000);
+    await until('the guest is up', () => guest.read('ready') ?? guest.read('status'), 100_000);
     if (guest.read('ready') === undefined)
       throw new Error(`the guest ended: ${guest.read('made') ?? ''}${guest.read('output') ?? ''}`);
-  });
+  }, 110_000);
   afterAll(async () => {
     for (const step of ['count1', 'count2', 'take', 'harm', 'leave', 'stop']) guest.write(step, '');
     await guest.finished(10_000);
@@ -113,7 +113,7 @@ describe.skipIf(!here)('the two forms of IPIP understand each other', () => {
   });
 
   test('a TCP stream crosses whole', async () => {
-    const bytes = () => Number(spaces.run('n1', 'sh', '-c', 'nc -w 10 10.233.2.1 7000 < /dev/null | wc -c'));
+    const bytes = () => Number(spaces.run('n1', 'sh', '-c', 'nc -w 30 10.233.2.1 7000 < /dev/null | wc -c'));
     expect(await until('the guest listens', () => bytes() || undefined)).toBe(300_000);
   });
 
@@ -134,7 +134,7 @@ describe.skipIf(!here)('the two forms of IPIP understand each other', () => {
 
   test('a filter taken off is noticed and comes back', async () => {
     guest.write('take', '');
-    await until('it is back', () => guest.read('back') ?? guest.read('status'), 20_000);
+    await until('it is back', () => guest.read('back') ?? guest.read('status'), 60_000);
     expect(guest.read('watched')).toMatch(/^in sync after \d changes.*\nharmed\nin sync after \d changes/);
     expect(guest.read('again')).toContain('gwipip_');
     expect(ping()).toBe(0);
@@ -142,7 +142,7 @@ describe.skipIf(!here)('the two forms of IPIP understand each other', () => {
 
   test('put right after harm; protocol 4 is taken only from known nodes (F32)', async () => {
     guest.write('harm', '');
-    await until('the guest has repaired', () => guest.read('guarded') ?? guest.read('status'), 20_000);
+    await until('the guest has repaired', () => guest.read('guarded') ?? guest.read('status'), 60_000);
     expect(guest.read('repaired')).toMatch(/^in sync after [4-9] changes, form kernel\n/);
     expect(guest.read('guard')).toContain('gwipip_');
     expect(ping()).not.toBe(0);
@@ -150,7 +150,7 @@ describe.skipIf(!here)('the two forms of IPIP understand each other', () => {
 
   test('not wanted: it waits for the routes, then only the module’s own device is left, empty', async () => {
     guest.write('leave', '');
-    await until('the guest has left', () => guest.read('done') ?? guest.read('status'), 20_000);
+    await until('the guest has left', () => guest.read('done') ?? guest.read('status'), 60_000);
     expect(guest.read('waits')).toBe('in sync after 0 changes, form kernel\n');
     expect(guest.read('gone')).toMatch(/^in sync after \d changes, form none\n/);
     expect(guest.read('left')).not.toMatch(/inet |godwit|gwipip|UP/);

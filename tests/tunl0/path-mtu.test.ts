@@ -42,10 +42,10 @@ describe.skipIf(!here)('a smaller link between the two forms of IPIP', () => {
       pod ip route add 169.254.1.1 dev eth0; pod ip route add default via 169.254.1.1
       echo up | say ready
       step cut
-      pod ping -c 4 -i 0.3 -W 2 -M dont -s 1432 10.233.1.2 2>&1 | say whole
-      pod ping -c 4 -i 0.3 -W 2 -M dont -s 4000 10.233.1.2 2>&1 | say large
+      pod ping -c 4 -i 0.3 -W 5 -M dont -s 1432 10.233.1.2 2>&1 | say whole
+      pod ping -c 4 -i 0.3 -W 5 -M dont -s 4000 10.233.1.2 2>&1 | say large
       step told
-      (for i in 1 2 3; do pod ping -c 1 -W 1 -M do -s 1432 10.233.1.2; done; pod ping -c 2 -i 0.2 -W 2 -M do -s 1352 10.233.1.2) 2>&1 | say df
+      (for i in 1 2 3; do pod ping -c 1 -W 1 -M do -s 1432 10.233.1.2; done; pod ping -c 2 -i 0.2 -W 5 -M do -s 1352 10.233.1.2) 2>&1 | say df
       step stream
       (head -c ${BYTES} /dev/zero | pod nc -l -p 7000 -q 1) &
       for i in 1 2 3 4 5 6 7 8; do pod nc -w 20 10.233.1.2 7000 < /dev/null | wc -c | grep -v '^0' && break; sleep 0.3; done | say received
@@ -61,11 +61,11 @@ describe.skipIf(!here)('a smaller link between the two forms of IPIP', () => {
       },
     );
     const ended = () => guest.read('status') !== undefined;
-    await until('the guest is up', () => guest.read('ready') ?? ended(), 50_000);
+    await until('the guest is up', () => guest.read('ready') ?? ended(), 100_000);
     if (ended()) throw new Error(`the guest ended: ${guest.read('made') ?? ''}${guest.read('output') ?? ''}`);
     expect(guest.read('made')).toMatch(/form kernel\n/);
     await until('small packets cross', () => net.ping('p1', '10.233.2.2'));
-  }, 60_000);
+  }, 110_000);
   afterAll(async () => {
     for (const step of ['cut', 'told', 'stream', 'stop']) guest.write(step, '');
     await guest.finished(10_000);
@@ -91,17 +91,17 @@ describe.skipIf(!here)('a smaller link between the two forms of IPIP', () => {
       .map((line) => line.split(' '));
     // four of 1480 bytes and eight pieces of 4000 at least
     expect(Number(numbers![names!.indexOf('ReasmOKs')])).toBeGreaterThanOrEqual(8);
-  }, 30_000);
+  }, 90_000);
 
   test('ipip.ko learns the size of the path by itself, and tells the pod', async () => {
     guest.write('told', '');
     const text = await step('df');
     expect(text).toContain('mtu = 1380');
     expect(text).toContain('2 packets transmitted, 2 received');
-  }, 30_000);
+  }, 90_000);
 
   test('the other way, with DF and without', () => {
-    expect(net.in('p1', 'ping -c 1 -W 1 -M do -s 1432 10.233.2.2 || true')).toContain('mtu = 1380');
+    expect(net.in('p1', 'ping -c 1 -W 5 -M do -s 1432 10.233.2.2 || true')).toContain('mtu = 1380');
     expect(net.ping('p1', '10.233.2.2', '-M', 'do', '-s', '1352')).toBe(true);
     expect(net.ping('p1', '10.233.2.2', '-M', 'dont', '-s', '4000')).toBe(true);
   });
@@ -109,7 +109,7 @@ describe.skipIf(!here)('a smaller link between the two forms of IPIP', () => {
   test('streams of large segments both ways', async () => {
     guest.write('stream', '');
     const received = () => net.in('p1', `nc -w 20 10.233.2.2 7000 < /dev/null | wc -c`);
-    expect(await until('the guest’s stream', () => Number(received()) || undefined, 20_000)).toBe(BYTES);
+    expect(await until('the guest’s stream', () => Number(received()) || undefined, 60_000)).toBe(BYTES);
     const server = Bun.spawn([
       'ip',
       'netns',
@@ -121,9 +121,9 @@ describe.skipIf(!here)('a smaller link between the two forms of IPIP', () => {
     ]);
     expect(Number(await step('received'))).toBe(BYTES);
     server.kill();
-  }, 60_000);
+  }, 110_000);
 
   function step(name: string): Promise<string> {
-    return until(name, () => guest.read(name), 25_000);
+    return until(name, () => guest.read(name), 80_000);
   }
 });
