@@ -11,7 +11,7 @@ import type { Outcome } from './lib/outcomes.ts';
 import { repositoryRoot, runTool } from './lib/process.ts';
 
 /** No test file may take longer: one that hangs is killed and counted as failed. */
-const FILE_TIMEOUT_MS = 300_000;
+const FILE_TIMEOUT_MS = 600_000;
 const WORKERS = 2;
 
 interface Run extends Outcome {
@@ -38,7 +38,7 @@ async function runFile(file: string): Promise<Run> {
   const bun = join(repositoryRoot, 'node_modules/.bin/bun');
   const [startedMs, fullBefore] = [performance.now(), neighboursLost()];
   const child = Bun.spawn(
-    [bun, 'test', '--timeout', '60000', '--reporter=junit', `--reporter-outfile=${report}`, `./${file}`],
+    [bun, 'test', '--timeout', '120000', '--reporter=junit', `--reporter-outfile=${report}`, `./${file}`],
     {
       cwd: repositoryRoot,
       env: { ...process.env, GODWIT_TEST_SKIPS: skips, TMPDIR: temporary },
