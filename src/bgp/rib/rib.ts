@@ -16,7 +16,6 @@ import {
 import type { AfiSafi, PrefixBuffer } from '../wire/mod.ts';
 import { Decision, defaultDecision } from './decide.ts';
 import { BestPathFeed } from './feed.ts';
-import type { UpdateGroup } from './group.ts';
 import { UpdateGroups } from './groups.ts';
 import { ImportStage } from './importstage.ts';
 import { NextHops } from './nexthops.ts';
@@ -117,7 +116,10 @@ class RibCore implements Rib {
   // --------------------------------------------------------------------------------------------------- neighbours
 
   addPeer(config: PeerConfig): PeerId {
-    if (this.leaving.size > 0 && !this.pending) this.freeNumbers();
+    if (this.leaving.size > 0 && !this.pending) {
+      this.collect(); // sets of the last owner of the number would be taken for the new one's
+      this.freeNumbers();
+    }
     let id = 1;
     while (this.peers[id]) id++;
     if (id > 0xffff) throw new Error('more than 65535 neighbours');
@@ -176,13 +178,21 @@ class RibCore implements Rib {
   sessionUp(id: PeerId, session: PeerSession): void {
     const peer = this.peer(id);
     if (peer.session) this.sessionDown(id, families);
+    const before = peer.origin;
     configure(peer, peer.config, session);
+    // routes kept from the last session, and sets that are found again, were described with what it was then
+    const { routerId, device } = peer.origin;
+    if (before.routerId !== 0 && (before.routerId !== routerId || before.device !== device)) {
+      for (const family of families) this.refreshIn(id, family);
+      this.groups.again(); // ORIGINATOR_ID
+    }
     peer.limits.clear();
     for (const family of families) this.regroup(peer, family);
   }
 
   private regroup(peer: Peer, family: Family): void {
     if (!this.groups.place(peer, family)) return;
+    this.checkOut(peer, family); // a group that is there already may have nothing to export any more
     this.tellWork();
     this.tellOutput(peer, family);
   }
@@ -256,7 +266,10 @@ class RibCore implements Rib {
 
   private checkLimits(peer: Peer, family: Family): void {
     const limit = peer.config.families[family]?.maxPrefixIn;
-    if (limit) checkLimit(peer, family, 'in', this.tables[family].received[peer.id]!, limit, this.options.events);
+    if (!limit) return;
+    // what is kept of the last session may not come again, and counts when it does
+    const { received, stale } = this.tables[family];
+    checkLimit(peer, family, 'in', received[peer.id]! - stale[peer.id]!, limit, this.options.events);
   }
 
   markStale(id: PeerId, family: Family): void {
@@ -368,8 +381,10 @@ class RibCore implements Rib {
         share -= group.dirty.size;
         group.export();
         busy = true;
-        this.checkOut(group);
-        for (const id of group.members.keys()) this.tellOutput(this.peers[id]!, group.table.family);
+        for (const id of group.members.keys()) {
+          this.checkOut(this.peers[id]!, group.table.family);
+          this.tellOutput(this.peers[id]!, group.table.family);
+        }
         if (share > 0) continue;
         this.groups.toEnd(group);
         break;
@@ -393,14 +408,14 @@ class RibCore implements Rib {
     });
   }
 
-  private checkOut(group: UpdateGroup): void {
-    const { family } = group.table;
-    for (const id of group.members.keys()) {
-      const peer = this.peers[id]!;
-      const limit = peer.config.families[family]?.maxPrefixOut;
-      if (!limit) return; // the limit is part of what makes a group
-      checkLimit(peer, family, 'out', group.out.size, limit, this.options.events);
-    }
+  private checkOut(peer: Peer, family: Family): void {
+    const limit = peer.config.families[family]?.maxPrefixOut;
+    if (limit) checkLimit(peer, family, 'out', this.advertisedTo(peer.id, family), limit, this.options.events);
+  }
+
+  private advertisedTo(id: PeerId, family: Family): number {
+    const out = this.peers[id]?.out[family]?.group.out;
+    return out ? out.size - out.learnedFrom(id) : 0;
   }
 
   // ------------------------------------------------------------------------------------------------------- output
@@ -442,7 +457,7 @@ class RibCore implements Rib {
       received: table.received[id]!,
       accepted: table.accepted[id]!,
       stale: table.stale[id]!,
-      advertised: out ? out.group.out.size - out.group.out.learnedFrom(id) : 0,
+      advertised: this.advertisedTo(id, family),
       behind: out?.member.lag?.dirty.size ?? out?.member.reader?.behind ?? 0,
     };
   }
