@@ -156,6 +156,8 @@ export class Peer {
 
   /** Other settings need a new session; what was heard stays until it is there, if both sides can do that. */
   renew(routes: 'drop' | 'keep'): void {
+    // none will be there
+    if (!this.config.enabled) return this.stop(ceaseNotification(CeaseSubcode.AdministrativeShutdown));
     this.stop(ceaseNotification(CeaseSubcode.OtherConfigurationChange), routes);
     this.start();
   }

@@ -287,3 +287,31 @@ describe('neighbours of a range', () => {
     expect(refusals[1]!.times).toBeGreaterThan(10);
   });
 });
+
+describe('a reload', () => {
+  const graceful = 'gracefulRestart: { mode: on, restartTime: 60 }\n';
+  const reloaded = (address: string, asn: number, rest: string) => {
+    const parsed = parseConfig(
+      `routerId: ${address}\nas: ${asn}\ncontrol: false\nlisten: ['${address}']\nebgpRequiresPolicy: false\n${rest}`,
+    );
+    if (!parsed.ok) throw new Error(parsed.error.join('\n'));
+    return parsed.value;
+  };
+
+  test('that turns a neighbour off is no restart: its routes go at once, on both sides', async () => {
+    using world = new World();
+    const one = world.speaker(a, 65001, `${graceful}networks: [10.7.0.0/16]\n${neighbor(b, 65002)}`);
+    const two = world.speaker(b, 65002, `${graceful}networks: [10.8.0.0/16]\n${neighbor(a, 65001)}`);
+    await world.pass(2000);
+    expect([...one.rib.routes({})].length).toBe(2);
+    one.apply(reloaded(a, 65001, `${graceful}networks: [10.7.0.0/16]\n${neighbor(b, 65002, 'enabled: false')}`));
+    await world.pass(1000);
+    expect(state(one, b)).toBe('Idle');
+    expect([...one.rib.routes({})].map((route) => route.prefix as string)).toEqual(['10.7.0.0/16']);
+    expect([...two.rib.routes({})].map((route) => route.prefix as string)).toEqual(['10.8.0.0/16']);
+    expect(two.peers.get(ip(a))!.lastError?.reason).toContain('administrative shutdown (6/2), hard reset');
+    one.apply(reloaded(a, 65001, `${graceful}networks: [10.7.0.0/16]\n${neighbor(b, 65002)}`));
+    await world.pass(5000);
+    expect([...one.rib.routes({})].length).toBe(2);
+  });
+});
