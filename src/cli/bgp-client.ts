@@ -147,7 +147,7 @@ async function showRoutes(prefix: string | undefined, flags: RouteFlags): Promis
   const stream =
     advertised === undefined
       ? client.stream<RouteJson>('/routes', { prefix, received, family, match })
-      : client.stream<Advertised>('/advertised', { prefix, neighbor: advertised, family });
+      : client.stream<Advertised>('/advertised', { prefix, neighbor: advertised, family, match });
   if (format === 'yaml') {
     await show(flags, await Array.fromAsync<unknown>(stream), () => '');
     return;

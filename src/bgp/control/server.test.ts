@@ -3,10 +3,66 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseConfig } from '../config/yaml/mod.ts';
-import { createSpeaker } from '../speaker/mod.ts';
+import { ManualClock, messageOf } from '../../base/mod.ts';
+import { ip, prefix } from '../../net/mod.ts';
+import { createSpeaker, FakeNetwork } from '../speaker/mod.ts';
 import type { SpeakerEvent } from '../speaker/mod.ts';
 import { ControlClient } from './client.ts';
 import { serveControl } from './server.ts';
+
+const actions = {
+  reload: () => {
+    throw new Error('not here');
+  },
+  restart: () => {},
+};
+
+test('routes by prefix and family together, also those that were advertised', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'godwit-control-'));
+  const clock = new ManualClock();
+  const network = new FakeNetwork(clock);
+  const stop = new AbortController();
+  try {
+    const speakers = [1, 2].map((n) => {
+      const parsed = parseConfig(
+        `routerId: 10.0.0.${n}\nas: 6500${n}\ncontrol: false\nlisten: [10.0.0.${n}]\nebgpRequiresPolicy: false\n` +
+          `neighbors: [{ address: 10.0.0.${3 - n}, as: 6500${3 - n}, families: [ipv4] }]`,
+      );
+      if (!parsed.ok) throw new Error(parsed.error.join('\n'));
+      const speaker = createSpeaker({ config: parsed.value, clock, network: network.host(ip(`10.0.0.${n}`)) });
+      void speaker.run(stop.signal);
+      return speaker;
+    });
+    const [speaker] = speakers;
+    for (const p of ['10.1.0.0/16', '10.1.2.0/24', '10.2.0.0/16', 'fd00::/64'])
+      speaker!.announce({ prefix: prefix(p) });
+    for (let i = 0; i < 200 && speaker!.peers.get(ip('10.0.0.2'))!.state !== 'Established'; i++) {
+      clock.advance(50);
+      await Bun.sleep(1);
+    }
+    await Bun.sleep(20);
+    const path = join(folder, 'bgp.sock');
+    using _control = serveControl(path, speaker!, actions);
+    const ask = async (what: string, parameters: Record<string, string>): Promise<string[]> =>
+      (await Array.fromAsync(new ControlClient(path).stream<{ prefix: string }>(what, parameters)))
+        .map((route) => route.prefix)
+        .sort();
+    expect(await ask('/routes', { family: 'ipv6' })).toEqual(['fd00::/64']);
+    expect(await ask('/routes', { family: 'ipv4', prefix: '10.1.0.0/16' })).toEqual(['10.1.0.0/16']);
+    expect(await ask('/routes', { family: 'ipv6', prefix: '10.1.0.0/16' })).toEqual([]);
+    const neighbor = '10.0.0.2';
+    expect(await ask('/advertised', { neighbor, prefix: '10.1.2.3' })).toEqual(['10.1.0.0/16', '10.1.2.0/24']);
+    expect(await ask('/advertised', { neighbor, family: 'ipv4', prefix: '10.1.2.0/24' })).toEqual(['10.1.2.0/24']);
+    expect(await ask('/advertised', { neighbor, match: 'within', prefix: '10.1.0.0/16' })).toEqual([
+      '10.1.0.0/16',
+      '10.1.2.0/24',
+    ]);
+    expect(await ask('/routes', { family: 'ipx' }).catch(messageOf)).toContain('ipx is not a family');
+  } finally {
+    stop.abort();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
 
 // longer than the ten seconds (in steps of four) after which the runtime's server gives up a silent connection
 const silence = 16_000;
@@ -18,12 +74,7 @@ test('`monitor` lives on while nothing happens', async () => {
     if (!parsed.ok) throw new Error(parsed.error.join('\n'));
     const speaker = createSpeaker({ config: parsed.value });
     const path = join(folder, 'bgp.sock');
-    using _control = serveControl(path, speaker, {
-      reload: () => {
-        throw new Error('not here');
-      },
-      restart: () => {},
-    });
+    using _control = serveControl(path, speaker, actions);
     const events = new ControlClient(path).stream<{ type: string }>('/events');
     expect((await events.next()).value).toMatchObject({ type: 'monitor' });
     const next = events.next();

@@ -194,11 +194,11 @@ class Control {
 
   private advertised(parameters: URLSearchParams): Response {
     const peer = this.peer(parameters.get('neighbor') ?? '');
-    const { prefix, family } = prefixQuery(parameters);
+    const { family, ...query } = prefixQuery(parameters);
     const families = family ? [family] : (peer.session?.families ?? []);
     const { rib } = this.speaker;
     const routes = (function* () {
-      for (const f of families) yield* rib.advertised(peer.id, f, prefix);
+      for (const f of families) yield* rib.advertised(peer.id, f, query);
     })();
     return lines(routes, (route) => ({
       prefix: route.prefix,
@@ -251,12 +251,19 @@ function prefixQuery(parameters: URLSearchParams): Pick<RouteQuery, 'prefix' | '
   const wanted = parameters.get('prefix');
   const family = parameters.get('family');
   const match = parameters.get('match');
-  if (family !== null) return { family: (family === 'ipv6' ? 6 : 4) satisfies Family };
-  if (wanted === null) return {};
+  if (family !== null && family !== 'ipv4' && family !== 'ipv6') {
+    throw new Refused(400, `${family} is not a family; allowed: ipv4, ipv6`);
+  }
+  const only: { family?: Family } = family === null ? {} : { family: family === 'ipv6' ? 6 : 4 };
+  if (wanted === null) return only;
   const prefix = parsePrefix(wanted) ?? hostRoute(parseAddress(wanted));
   if (!prefix) throw new Refused(400, `${wanted} is neither a prefix nor an address`);
   const host = !wanted.includes('/');
-  return { prefix, match: match === 'within' ? 'within' : match === 'covering' || host ? 'covering' : 'exact' };
+  return {
+    ...only,
+    prefix,
+    match: match === 'within' ? 'within' : match === 'covering' || host ? 'covering' : 'exact',
+  };
 }
 
 const hostRoute = (address: IpAddress | undefined) =>

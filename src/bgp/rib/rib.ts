@@ -466,8 +466,8 @@ class RibCore implements Rib {
     return this.views.routes(query);
   }
 
-  advertised(id: PeerId, family: Family, prefix?: Prefix): Generator<AdvertisedView> {
-    return this.views.advertised(this.peer(id), family, prefix);
+  advertised(id: PeerId, family: Family, query: Parameters<Rib['advertised']>[2] = {}): Generator<AdvertisedView> {
+    return this.views.advertised(this.peer(id), family, query);
   }
 
   bestFeed(pending: () => void): BestFeed {

@@ -296,7 +296,7 @@ export interface Rib {
   // views
   counters(peer: PeerId, family: Family): PeerCounters;
   routes(query: RouteQuery): Generator<RouteView>;
-  advertised(peer: PeerId, family: Family, prefix?: Prefix): Generator<AdvertisedView>;
+  advertised(peer: PeerId, family: Family, query?: Pick<RouteQuery, 'prefix' | 'match'>): Generator<AdvertisedView>;
   bestFeed(pending: () => void): BestFeed;
   /** Totals, for metrics. */
   stats(): RibStats;

@@ -155,11 +155,11 @@ export class Views {
     return this.nextHops.metric[this.sets.nextHop[set]!]!;
   }
 
-  *advertised(peer: Peer, family: Family, prefix: Prefix | undefined): Generator<AdvertisedView> {
+  *advertised(peer: Peer, family: Family, query: Pick<RouteQuery, 'prefix' | 'match'>): Generator<AdvertisedView> {
     const side = peer.out[family];
     if (!side) return;
     const { table, out, context } = side.group;
-    for (const index of indexes(table, prefix, 'exact')) {
+    for (const index of indexes(table, query.prefix, query.match ?? 'exact')) {
       const id = out.get(index);
       if (id === 0 || out.source(id) === peer.id) continue;
       const encoded = out.encoded(id);
