@@ -3,11 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseConfig } from '../config/yaml/mod.ts';
-import { ManualClock, messageOf } from '../../base/mod.ts';
-import { ip, prefix } from '../../net/mod.ts';
-import { createSpeaker, FakeNetwork } from '../speaker/mod.ts';
+import { messageOf } from '../../base/mod.ts';
+import { prefix } from '../../net/mod.ts';
+import { createSpeaker } from '../speaker/mod.ts';
 import type { SpeakerEvent } from '../speaker/mod.ts';
 import { ControlClient } from './client.ts';
+import { Pair } from './fixtures.ts';
 import { serveControl } from './server.ts';
 
 const actions = {
@@ -19,30 +20,14 @@ const actions = {
 
 test('routes by prefix and family together, also those that were advertised', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'godwit-control-'));
-  const clock = new ManualClock();
-  const network = new FakeNetwork(clock);
-  const stop = new AbortController();
+  const to = (n: 1 | 2) => `neighbors: [{ address: 10.0.0.${n}, as: 6500${n}, families: [ipv4] }]`;
+  using pair = new Pair(to(2), to(1));
+  const { one } = pair;
   try {
-    const speakers = [1, 2].map((n) => {
-      const parsed = parseConfig(
-        `routerId: 10.0.0.${n}\nas: 6500${n}\ncontrol: false\nlisten: [10.0.0.${n}]\nebgpRequiresPolicy: false\n` +
-          `neighbors: [{ address: 10.0.0.${3 - n}, as: 6500${3 - n}, families: [ipv4] }]`,
-      );
-      if (!parsed.ok) throw new Error(parsed.error.join('\n'));
-      const speaker = createSpeaker({ config: parsed.value, clock, network: network.host(ip(`10.0.0.${n}`)) });
-      void speaker.run(stop.signal);
-      return speaker;
-    });
-    const [speaker] = speakers;
-    for (const p of ['10.1.0.0/16', '10.1.2.0/24', '10.2.0.0/16', 'fd00::/64'])
-      speaker!.announce({ prefix: prefix(p) });
-    for (let i = 0; i < 200 && speaker!.peers.get(ip('10.0.0.2'))!.state !== 'Established'; i++) {
-      clock.advance(50);
-      await Bun.sleep(1);
-    }
-    await Bun.sleep(20);
+    for (const p of ['10.1.0.0/16', '10.1.2.0/24', '10.2.0.0/16', 'fd00::/64']) one.announce({ prefix: prefix(p) });
+    await pair.until(() => [...pair.two.rib.routes({})].length === 3);
     const path = join(folder, 'bgp.sock');
-    using _control = serveControl(path, speaker!, actions);
+    using _control = serveControl(path, one, actions);
     const ask = async (what: string, parameters: Record<string, string>): Promise<string[]> =>
       (await Array.fromAsync(new ControlClient(path).stream<{ prefix: string }>(what, parameters)))
         .map((route) => route.prefix)
@@ -59,7 +44,6 @@ test('routes by prefix and family together, also those that were advertised', as
     ]);
     expect(await ask('/routes', { family: 'ipx' }).catch(messageOf)).toContain('ipx is not a family');
   } finally {
-    stop.abort();
     rmSync(folder, { recursive: true, force: true });
   }
 });

@@ -3,6 +3,7 @@
  * is), then `peer.ts` (a neighbour: carries out the session machine's actions), `established.ts` (messages of a session),
  * `connection.ts` (framing and back-pressure) and `scheduler.ts` (who has a turn when).
  */
+export { neighborFromRange } from './admission.ts';
 export { FakeNetwork } from './fake-network.ts';
 export { describeNotification, describeReason } from './describe.ts';
 export type { SpeakerEvent } from './events.ts';
