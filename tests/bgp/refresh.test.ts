@@ -53,6 +53,31 @@ test('a thousand requests at once cost few answers', async () => {
   expect(answers).toBeLessThan(20);
 });
 
+test('a thousand marks at once cost few walks over the table, and the routes stay right', async () => {
+  const at = freePort();
+  await using it = await start(at);
+  using peer = await dial(at);
+  const { rib } = it.speaker;
+  const { id, counts } = it.speaker.peers.get(address)!;
+  let walks = 0;
+  for (const name of ['markStale', 'sweepStale'] as const) {
+    const walk = rib[name].bind(rib);
+    rib[name] = (...args) => {
+      walks++;
+      return walk(...args) as number;
+    };
+  }
+  peer.send(announcement(0, 5));
+  // each with a route in between, so that there is something to mark again
+  const begin = refresh(RefreshSubtype.BeginOfRefresh);
+  const end = refresh(RefreshSubtype.EndOfRefresh);
+  for (let i = 0; i < 500; i++) for (const message of [begin, announcement(0, 3), end]) peer.send(message);
+  await until('all read', () => counts.messagesIn >= 1502);
+  expect(rib.counters(id, 4)).toMatchObject({ received: 3, stale: 0 });
+  expect(walks).toBeGreaterThan(0);
+  expect(walks).toBeLessThan(20);
+});
+
 test('marks of a peer that restarts count only after its End-of-RIB, and an end without a beginning never', async () => {
   const at = freePort();
   await using it = await start(at);

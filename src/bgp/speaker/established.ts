@@ -11,6 +11,9 @@ import { familyOfWire, wireFamily } from './open.ts';
 import type { Peer } from './peer.ts';
 import { StaleRoutes } from './stale.ts';
 
+/** A Beginning-of-RR costs a walk over the table: of those that follow one another faster than this only the first counts. */
+const REFRESH_EVERY_MS = 1000;
+
 export class Established {
   readonly id: number;
   readonly connection: Connection;
@@ -25,6 +28,8 @@ export class Established {
   private readonly wanted = new Set<Family>();
   /** Families between the peer's Beginning-of-RR and End-of-RR. */
   private readonly refreshing = new Set<Family>();
+  /** When its routes were last marked for a refresh. */
+  private readonly markedAt = new Map<Family, number>();
   private readonly peer: Peer;
   private heardUpdates = false;
 
@@ -122,6 +127,10 @@ export class Established {
   private beginRefresh(family: Family): void {
     const { enhancedRouteRefresh, gracefulRestart } = this.negotiated;
     if (!enhancedRouteRefresh || (gracefulRestart && !this.finished.has(family))) return;
+    // what a mark finds out, routes the peer has forgotten to withdraw, does not change from one moment to the next
+    const now = this.peer.context.clock.now();
+    if (now - (this.markedAt.get(family) ?? -Infinity) < REFRESH_EVERY_MS) return;
+    this.markedAt.set(family, now);
     this.refreshing.add(family);
     this.peer.context.rib.markStale(this.peer.id, family);
   }
