@@ -9,6 +9,8 @@ import type { Clock } from '../../base/mod.ts';
 const SLICE_MS = 8;
 /** How long a stream of input may hold back decisions. */
 const MAX_DEFER_MS = 50;
+/** What was decided is handed on at least so often, also while there is always more to decide. */
+const HAND_ON_MS = 100;
 /** Bytes a peer may write before the next one has its turn. */
 const WRITE_BUDGET = 1024 * 1024;
 
@@ -17,8 +19,8 @@ const BACKGROUND_PAUSE_MS = 2;
 export interface Work {
   /** Decides a bounded share; whether there is more. */
   work(): boolean;
-  /** After a slice: what is to be told to others (FIB). */
-  idle(): void;
+  /** After a slice: what is to be told to others (FIB). `done`: all that was received is decided. */
+  handOn(done: boolean): void;
 }
 
 export interface Writer {
@@ -34,6 +36,7 @@ export class Scheduler {
   private scheduled = false;
   private inputSince: number | undefined;
   private inputInTurn = false;
+  private handedOnAt = 0;
 
   constructor(clock: Clock, work: Work) {
     this.clock = clock;
@@ -93,7 +96,11 @@ export class Scheduler {
     this.inputSince = undefined;
     const until = now + SLICE_MS;
     while (this.workPending && this.clock.now() < until) this.workPending = this.work.work();
-    if (!this.workPending) this.work.idle();
+    const done = !this.workPending;
+    if (done || now - this.handedOnAt >= HAND_ON_MS) {
+      this.handedOnAt = now;
+      this.work.handOn(done);
+    }
     for (const writer of this.writers) {
       this.writers.delete(writer);
       if (writer.flush(WRITE_BUDGET)) this.writers.add(writer);

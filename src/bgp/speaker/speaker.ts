@@ -106,7 +106,7 @@ export class Speaker {
     this.ready = new Promise((resolve) => (this.markReady = resolve));
     this.scheduler = new Scheduler(clock, {
       work: () => this.rib.work(),
-      idle: () => this.fib?.turn(this.running && !this.deferral.on),
+      handOn: (done) => this.fib?.turn(done && this.running && !this.deferral.on),
     });
     this.rib = createRib({
       localAs: config.asn,
