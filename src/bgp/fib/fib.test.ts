@@ -27,6 +27,9 @@ describe('resolution of next hops', () => {
     gateway('192.168.0.0/16', '10.0.0.254', 'eth0', 20),
     gateway('172.16.0.0/12', '192.168.5.5', 'eth0', 30),
     { destination: prefix('192.168.9.0/24'), metric: 0, hops: [] },
+    // an address of our own, also where somebody has put a route for it
+    { destination: prefix('10.0.0.1/32'), metric: 0, hops: [] },
+    connected('10.0.0.1/32', 'eth0'),
     gateway('10.7.0.0/16', '10.0.0.1', 'eth0', 50),
     gateway('10.7.0.0/16', '10.0.1.1', 'eth1', 40),
     connected('fd00::/64', 'eth0'),
@@ -37,6 +40,7 @@ describe('resolution of next hops', () => {
     ['192.168.1.1', { reachable: true, metric: 20, hops: [{ via: '10.0.0.254', device: 'eth0' }] }],
     ['172.16.1.1', { reachable: true, metric: 30, hops: [{ via: '10.0.0.254', device: 'eth0' }] }],
     ['192.168.9.1', { reachable: false }],
+    ['10.0.0.1', { reachable: false }],
     ['10.7.1.1', { reachable: true, metric: 40, hops: [{ via: '10.0.1.1', device: 'eth1' }] }],
     ['8.8.8.8', { reachable: false }],
     ['fd00::5', { reachable: true, metric: 0, hops: [{ via: 'fd00::5', device: 'eth0' }] }],

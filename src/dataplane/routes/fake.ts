@@ -1,10 +1,11 @@
 /** A kernel in memory: keeps routes as the real one does, and refuses on demand. */
-import type { KernelEvent, KernelRoute, Link } from '../../netlink/mod.ts';
+import type { KernelAddress, KernelEvent, KernelRoute, Link } from '../../netlink/mod.ts';
 import { errno, KernelError } from '../../sys/mod.ts';
 import type { RouteKernel, RouteWrite } from './kernel.ts';
 
 export class FakeRouteKernel implements RouteKernel {
   linkList: Link[] = [];
+  addressList: KernelAddress[] = [];
   table: KernelRoute[] = [];
   /** All writes so far. */
   readonly log: RouteWrite[] = [];
@@ -14,6 +15,10 @@ export class FakeRouteKernel implements RouteKernel {
 
   links(): readonly Link[] {
     return this.linkList;
+  }
+
+  addresses(): readonly KernelAddress[] {
+    return this.addressList;
   }
 
   routes(protocol?: number): readonly KernelRoute[] {

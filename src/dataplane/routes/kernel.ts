@@ -1,7 +1,7 @@
 /** What the route reconciler needs of a kernel: a narrow interface, so that a fake can stand beside the real one. */
 import { familyOf, hostPrefix } from '../../net/mod.ts';
 import { addRoute, deleteRoute, monitorKernel, RTNH_F, Rtnetlink, RT_TABLE } from '../../netlink/mod.ts';
-import type { KernelEvent, KernelRoute, Link } from '../../netlink/mod.ts';
+import type { KernelAddress, KernelEvent, KernelRoute, Link } from '../../netlink/mod.ts';
 import { errno } from '../../sys/mod.ts';
 import type { KernelError } from '../../sys/mod.ts';
 
@@ -9,6 +9,8 @@ export type RouteWrite = { readonly op: 'create' | 'replace' | 'delete'; readonl
 
 export interface RouteKernel extends Disposable {
   links(): readonly Link[];
+  /** The node's own addresses. */
+  addresses(): readonly KernelAddress[];
   /** The main table of both families; with `protocol` only that owner's routes. */
   routes(protocol?: number): readonly KernelRoute[];
   /** One entry a write: undefined, or what the kernel refused. */
@@ -34,6 +36,7 @@ export function openRouteKernel(): RouteKernel {
   const netlink = new Rtnetlink();
   return {
     links: () => netlink.links(),
+    addresses: () => netlink.addresses(),
     routes(protocol) {
       const filter = { table: RT_TABLE.MAIN, ...(protocol === undefined ? {} : { protocol }) };
       return [...netlink.routes(4, filter), ...netlink.routes(6, filter)];

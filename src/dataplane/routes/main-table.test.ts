@@ -14,6 +14,24 @@ const link = (index: number, name: string, up = true): Link => ({
   ...{ linkNamespace: undefined, kind: '', alias: '' },
 });
 
+test('our own addresses lead nowhere, whatever route they lie in', () => {
+  const kernel = new FakeRouteKernel();
+  const clock = new ManualClock();
+  kernel.linkList = [link(1, 'lo'), link(2, 'eth0'), link(3, 'eth1', false)];
+  const address = (text: string, index: number) => ({ address: ip(text), prefixLength: 24, index, scope: 0, flags: 0 });
+  kernel.addressList = [address('10.0.0.1', 2), address('10.9.0.1', 3), address('fe80::1', 2)];
+  let seen: readonly MainRoute[] = [];
+  const table = new MainTable(kernel, { clock, protocol: OURS, changed: (routes) => (seen = routes) });
+  using _ = table.follow();
+  const own = (text: string) => ({ destination: prefix(text), metric: 0, hops: [] });
+  expect(seen).toEqual([own('10.0.0.1/32')]);
+  const added = address('fd00::1', 1);
+  kernel.addressList.push(added);
+  kernel.tell({ type: 'address', gone: false, address: added });
+  clock.advance(30);
+  expect(seen).toEqual([own('10.0.0.1/32'), own('fd00::1/128')]);
+});
+
 test('follows the kernel, leaves out our routes and devices that are down, and outlives a read that fails', () => {
   const kernel = new FakeRouteKernel();
   const clock = new ManualClock();

@@ -1,9 +1,11 @@
 /**
  * How this node reaches addresses by routes that are not ours: the main table in terms of device names, followed through
- * the kernel's events. BGP's next hops are resolved through it.
+ * the kernel's events, and the node's own addresses, beyond which there is nothing to reach. BGP's next hops are resolved
+ * through it.
  */
 import type { Clock } from '../../base/mod.ts';
 import type { IpAddress, Prefix } from '../../net/mod.ts';
+import { hostPrefix, isLinkLocal } from '../../net/mod.ts';
 import { isUp, RTN } from '../../netlink/mod.ts';
 import type { KernelEvent } from '../../netlink/mod.ts';
 import { KernelError } from '../../sys/mod.ts';
@@ -15,7 +17,7 @@ const SETTLE_MS = 20;
 export interface MainRoute {
   readonly destination: Prefix;
   readonly metric: number;
-  /** Empty where nothing gets through: blackholes, devices that are down. */
+  /** Empty where nothing gets through: blackholes, devices that are down, our own addresses. */
   readonly hops: readonly { readonly via?: IpAddress; readonly device: string }[];
 }
 
@@ -65,7 +67,12 @@ export class MainTable {
 
   private read(): MainRoute[] {
     const names = new Map(this.kernel.links().map((link) => [link.index, isUp(link) ? link.name : undefined]));
-    return this.kernel
+    // packets that come back to where they are get nowhere; of link-local addresses every link has its own
+    const own = this.kernel
+      .addresses()
+      .filter(({ index, address }) => names.get(index) !== undefined && !isLinkLocal(address))
+      .map(({ address }) => ({ destination: hostPrefix(address), metric: 0, hops: [] }));
+    const routes = this.kernel
       .routes()
       .filter((route) => route.protocol !== this.options.protocol)
       .map((route) => ({
@@ -79,6 +86,8 @@ export class MainTable {
               })
             : [],
       }));
+    // the kernel looks for its own addresses before all else
+    return [...own, ...routes];
   }
 
   private onEvent(event: KernelEvent): void {
