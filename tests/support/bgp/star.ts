@@ -20,9 +20,9 @@ export const collisionSettings = {
  * Godwit, router 1, and `count` others; each has a session with it over IPv4 and one over IPv6, or `pairs` of each, between
  * addresses made for them (with one other only).
  */
-export class Star implements AsyncDisposable {
+export class Star<Other extends Router = Router> implements AsyncDisposable {
   readonly lan = new Lan();
-  readonly others: Router[] = [];
+  readonly others: Other[] = [];
   readonly count: number;
   private readonly pairs: number;
   hub!: Godwit;
@@ -59,7 +59,7 @@ export class Star implements AsyncDisposable {
     return Array.from({ length: this.count + 1 }, (_, i) => i + 1);
   }
 
-  async start(startOther: (lan: Lan, name: string, spec: RouterSpec) => Promise<Router>): Promise<void> {
+  async start(startOther: (lan: Lan, name: string, spec: RouterSpec) => Promise<Other>): Promise<void> {
     const towards = (n: number, from: number, asn: number): NeighborSpec[] => {
       const near = this.ends(from);
       return this.ends(n).flatMap((end, k) => end.map((address, i) => ({ address, asn, local: near[k]![i]! })));
@@ -79,10 +79,11 @@ export class Star implements AsyncDisposable {
    * One round. Ends all sessions with nobody's connection getting through; lets in those the others make, then those the hub
    * makes, but nothing that is said on either; and when each session has two, lets them talk.
    */
-  async collide(endSessions: (router: Router) => unknown): Promise<void> {
+  async collide(endSessions: (router: Other) => unknown): Promise<void> {
     for (const n of this.all) this.hold(n, ['connections']);
     await Promise.all(this.others.map(endSessions));
     await until('all sessions have ended', () => this.sockets(1, 'established').length === 0, 30_000);
+    for (const n of this.all.slice(1)) this.hold(n, ['connections', 'words']);
     this.hold(1, ['words']);
     await until(
       'the others are connected',
