@@ -1,27 +1,23 @@
 /**
- * The RIB as the speaker sees it: ties the tables of the two families, the attribute sets, the neighbours and the update
- * groups together. See `types.ts` for what each method promises.
+ * The RIB as the speaker sees it: ties the parts together and says in which order they work. See `types.ts` for what each
+ * method promises.
+ *
+ *     UPDATE ─► intake ─► importstage ─► table ─► decide ─► group ─► stream ─► UPDATE
+ *               (sets: the attributes)    └► passes         └► outtable: Adj-RIB-Out
  */
-import { compareAddresses, familyOf } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
-import {
-  IPV4_UNICAST,
-  IPV6_UNICAST,
-  RefreshSubtype,
-  RouteSource,
-  UpdateView,
-  decodeAttributes,
-  encodeRouteRefresh,
-} from '../wire/mod.ts';
-import type { AfiSafi, PrefixBuffer } from '../wire/mod.ts';
+import { RefreshSubtype, encodeRouteRefresh } from '../wire/mod.ts';
 import { Decision, defaultDecision } from './decide.ts';
 import { BestPathFeed } from './feed.ts';
 import { UpdateGroups } from './groups.ts';
 import { ImportStage } from './importstage.ts';
+import { Intake } from './intake.ts';
 import { NextHops } from './nexthops.ts';
-import { afiSafiOf, ownAttributes } from './outbound.ts';
-import { checkLimit, configure, makePeer } from './peers.ts';
+import { afiSafiOf } from './outbound.ts';
+import { Passes, dropping } from './passes.ts';
+import { checkLimit, configure } from './peers.ts';
 import type { Peer } from './peers.ts';
+import { Roster } from './roster.ts';
 import { AttributeSets } from './sets.ts';
 import type { SetOrigin } from './sets.ts';
 import { FamilyTable } from './table.ts';
@@ -44,9 +40,6 @@ import type {
 import { Views } from './views.ts';
 
 const families: readonly Family[] = [4, 6];
-const okResult: ReceiveResult = { kind: 'ok' };
-const familyOfAfi = (family: AfiSafi): Family | undefined =>
-  family === IPV4_UNICAST ? 4 : family === IPV6_UNICAST ? 6 : undefined;
 
 export function createRib(options: RibOptions): Rib {
   return new RibCore(options);
@@ -61,15 +54,11 @@ class RibCore implements Rib {
   private readonly decision: Decision;
   private readonly imports: ImportStage;
   private readonly views: Views;
-  private readonly peers: (Peer | undefined)[] = [undefined];
+  private readonly roster = new Roster();
+  private readonly intake: Intake;
   private readonly groups: UpdateGroups;
   private readonly feeds = new Set<BestPathFeed>();
-  private readonly view = new UpdateView();
-  private readonly self: SetOrigin;
-  /** Removed, and still in what was decided or announced. */
-  private readonly leaving = new Set<PeerId>();
-  /** What has to go through a whole table before anything is decided, a share a turn; by neighbour and family. */
-  private readonly passes = new Map<string, Iterator<void>>();
+  private readonly passes = new Passes();
   private deferred = false;
   private announcedWork = false;
 
@@ -79,15 +68,14 @@ class RibCore implements Rib {
     this.nextHops = new NextHops(options.resolver);
     this.sets = new AttributeSets(this.nextHops, options.localAs, options.routerId, this.clusterId);
     const decision = { ...defaultDecision, ...options.decision };
-    this.decision = new Decision(decision, this.sets, this.nextHops, (a, b) => this.comparePeers(a, b));
+    this.decision = new Decision(decision, this.sets, this.nextHops, this.roster.compare);
     const seed = options.seed ?? 0x5bd1e995;
     this.tables = {
       4: new FamilyTable(4, seed, this.sets, this.decision),
       6: new FamilyTable(6, seed, this.sets, this.decision),
     };
-    this.imports = new ImportStage(this.sets, this.nextHops, (id) => this.peers[id], options.localAs);
-    this.views = new Views(this.tables, this.sets, this.nextHops, this.decision, this.imports, (id) => this.peers[id]);
-    this.self = {
+    this.imports = new ImportStage(this.sets, this.nextHops, this.roster.find, options.localAs);
+    const self: SetOrigin = {
       id: localPeer,
       kind: 'local',
       weight: 0,
@@ -97,35 +85,26 @@ class RibCore implements Rib {
       allowAsIn: 0,
       honorGracefulShutdown: false,
     };
-    this.groups = new UpdateGroups(options, this.clusterId, this.tables, this.sets, (id) => this.peers[id]);
+    this.intake = new Intake(this.tables, this.sets, this.imports, self, options.events);
+    this.views = new Views(this.tables, this.sets, this.nextHops, this.decision, this.imports, this.roster.find);
+    this.groups = new UpdateGroups(options, this.clusterId, this.tables, this.sets, this.roster.find);
     options.resolver.watch((changed) => this.nextHopsChanged(changed));
   }
 
   private peer(id: PeerId): Peer {
-    const peer = this.peers[id];
-    if (!peer) throw new Error(`no peer ${id}`);
-    return peer;
-  }
-
-  private comparePeers(a: number, b: number): number {
-    const x = this.peers[a];
-    const y = this.peers[b];
-    return (x && y && compareAddresses(x.config.address, y.config.address)) || a - b;
+    return this.roster.get(id);
   }
 
   // --------------------------------------------------------------------------------------------------- neighbours
 
   addPeer(config: PeerConfig): PeerId {
-    if (this.leaving.size > 0 && !this.pending) {
+    if (this.roster.leaving && !this.pending) {
       this.collect(); // sets of the last owner of the number would be taken for the new one's
-      this.freeNumbers();
+      this.roster.freeNumbers(this.groups.all());
     }
-    let id = 1;
-    while (this.peers[id]) id++;
-    if (id > 0xffff) throw new Error('more than 65535 neighbours');
-    this.peers[id] = makePeer(id as PeerId, config);
+    const { id } = this.roster.add(config);
     for (const family of families) this.tables[family].ensurePeer(id);
-    return id as PeerId;
+    return id;
   }
 
   updatePeer(id: PeerId, config: PeerConfig): void {
@@ -146,7 +125,7 @@ class RibCore implements Rib {
       const now = config.families[family];
       if (attributesDiffer || old?.importPolicy !== now?.importPolicy) this.refreshIn(id, family);
       this.regroup(peer, family);
-      this.checkLimits(peer, family);
+      this.intake.checkLimits(peer, family);
     }
     // whether its routes are reflected to others depends on this
     if (before.reflectorClient !== config.reflectorClient) this.groups.again();
@@ -157,22 +136,10 @@ class RibCore implements Rib {
     const peer = this.peer(id);
     for (const family of families) {
       this.groups.leave(peer, family);
-      this.passes.set(`${id} ${family}`, dropping(this.tables[family], id));
+      this.passes.begin(id, family, dropping(this.tables[family], id));
     }
-    peer.session = undefined;
-    this.leaving.add(id);
+    this.roster.leave(peer);
     this.tellWork();
-  }
-
-  /** Numbers of neighbours that are gone may be used again when nothing refers to them any more. */
-  private freeNumbers(): void {
-    for (const id of this.leaving) {
-      let told = 0;
-      for (const group of this.groups.all()) told += group.out.learnedFrom(id);
-      if (told > 0) continue;
-      this.leaving.delete(id);
-      this.peers[id] = undefined;
-    }
   }
 
   sessionUp(id: PeerId, session: PeerSession): void {
@@ -198,7 +165,7 @@ class RibCore implements Rib {
   }
 
   sessionDown(id: PeerId, retain: readonly Family[] = []): void {
-    if (this.leaving.has(id)) return; // they go already
+    if (this.roster.isLeaving(id)) return; // they go already
     const peer = this.peer(id);
     for (const family of families) {
       this.groups.leave(peer, family);
@@ -213,63 +180,20 @@ class RibCore implements Rib {
   // -------------------------------------------------------------------------------------------------------- input
 
   receive(id: PeerId, bytes: Uint8Array, start: number, end: number): ReceiveResult {
-    const peer = this.peer(id);
-    const { session } = peer;
-    if (!session) throw new Error(`UPDATE from ${peer.config.name}, which has no session`);
-    const { view } = this;
-    const fault = view.decode(bytes, start, end, session.context);
-    if (fault) return { kind: 'reset', error: fault };
-    let result = okResult;
-    if (view.withdrawn.count > 0) this.tables[4].withdraw(id, view.withdrawn);
-    if (view.mpWithdrawn.count > 0) this.tableOf(view.mpWithdrawn).withdraw(id, view.mpWithdrawn);
-    if (view.nlri.count > 0) result = this.announced(peer, RouteSource.Nlri, view.nlri);
-    if (view.mpNlri.count > 0) result = worse(result, this.announced(peer, RouteSource.MpReach, view.mpNlri));
-    if (view.attributesWithoutRoutes) {
-      view.block(RouteSource.None);
-      const { blockBytes, blockStart, blockEnd } = view;
-      const outcome = decodeAttributes(blockBytes, blockStart, blockEnd, RouteSource.None, session.context);
-      if (outcome.treatment === 'session-reset') result = { kind: 'reset', error: outcome.error };
-    }
-    if (view.endOfRib !== undefined) {
-      const family = familyOfAfi(view.endOfRib);
-      if (family) this.options.events.endOfRib(id, family);
-    } else this.tellWork();
+    const result = this.intake.receive(this.peer(id), bytes, start, end);
+    this.tellWork();
     return result;
   }
 
-  private tableOf(buffer: PrefixBuffer): FamilyTable {
-    return this.tables[buffer.stride === 1 ? 4 : 6];
+  announce(route: LocalRoute): void {
+    this.intake.announce(route);
+    this.tellWork();
   }
 
-  private announced(peer: Peer, source: RouteSource, buffer: PrefixBuffer): ReceiveResult {
-    const { view, sets, imports } = this;
-    const table = this.tableOf(buffer);
-    const { family } = table;
-    view.block(source);
-    const { blockBytes, blockStart, blockEnd } = view;
-    const set = sets.intern(peer.origin, peer.context, source, family, blockBytes, blockStart, blockEnd);
-    if (set === 0) {
-      const bad = sets.bad!;
-      if (bad.error) return { kind: 'reset', error: bad.error };
-      table.withdraw(peer.id, buffer);
-      return { kind: 'withdrawn', reason: bad.faults.map((f) => f.reason).join('; ') };
-    }
-    if (imports.perPrefix(peer, family)) {
-      table.announceEach(peer.id, set, buffer, (index) => imports.evaluate(set, family, table.prefixes.text(index)));
-    } else table.announce(peer.id, set, imports.outcome(set, family), buffer);
-    sets.offer(set);
-    this.checkLimits(peer, family);
-    const { discarded } = sets;
-    if (discarded.length === 0) return okResult;
-    return { kind: 'discarded', reason: discarded.map((f) => f.reason).join('; ') };
-  }
-
-  private checkLimits(peer: Peer, family: Family): void {
-    const limit = peer.config.families[family]?.maxPrefixIn;
-    if (!limit) return;
-    // what is kept of the last session may not come again, and counts when it does
-    const { received, stale } = this.tables[family];
-    checkLimit(peer, family, 'in', received[peer.id]! - stale[peer.id]!, limit, this.options.events);
+  withdraw(prefix: Prefix): boolean {
+    const had = this.intake.withdraw(prefix);
+    if (had) this.tellWork();
+    return had;
   }
 
   markStale(id: PeerId, family: Family): void {
@@ -277,38 +201,14 @@ class RibCore implements Rib {
   }
 
   sweepStale(id: PeerId, family: Family): number {
-    if (this.leaving.has(id)) return 0;
+    if (this.roster.isLeaving(id)) return 0;
     const count = this.tables[family].dropAll(id, true);
     this.tellWork();
     return count;
   }
 
-  announce(route: LocalRoute): void {
-    const family = familyOf(route.prefix);
-    const attributes = { ...ownAttributes(family), ...route.attributes };
-    const table = this.tables[family];
-    const set = this.sets.internAttributes(this.self, family, attributes);
-    table.setPath(
-      table.insertIndex((p) => p.insertText(route.prefix)),
-      localPeer,
-      set,
-      set,
-    );
-    this.sets.offer(set);
-    this.tellWork();
-  }
-
-  withdraw(prefix: Prefix): boolean {
-    const table = this.tables[familyOf(prefix)];
-    const index = table.prefixes.findText(prefix);
-    const had = index !== 0 && table.dropPath(index, localPeer);
-    if (had) this.tellWork();
-    return had;
-  }
-
   refreshIn(id: PeerId, family: Family): void {
-    // one that runs began with other settings
-    this.passes.set(`${id} ${family}`, this.imports.again(this.peer(id), family, this.tables[family]));
+    this.passes.begin(id, family, this.imports.again(this.peer(id), family, this.tables[family]));
     this.tellWork();
   }
 
@@ -331,7 +231,7 @@ class RibCore implements Rib {
     this.deferred = on;
     if (on) return;
     this.tellWork();
-    for (const peer of this.peers) for (const family of families) if (peer) this.tellOutput(peer, family);
+    for (const peer of this.roster.all()) for (const family of families) this.tellOutput(peer, family);
   }
 
   // --------------------------------------------------------------------------------------------------------- work
@@ -363,10 +263,7 @@ class RibCore implements Rib {
 
   work(): boolean {
     // deciding waits: routes that share attributes are to be sent together, and not as they happen to stand in the table
-    for (const [key, pass] of this.passes) {
-      if (pass.next().done === true) this.passes.delete(key);
-      return true;
-    }
+    if (this.passes.step()) return true;
     let busy = false;
     for (const family of families) {
       const table = this.tables[family];
@@ -382,8 +279,8 @@ class RibCore implements Rib {
         group.export();
         busy = true;
         for (const id of group.members.keys()) {
-          this.checkOut(this.peers[id]!, group.table.family);
-          this.tellOutput(this.peers[id]!, group.table.family);
+          this.checkOut(this.roster.get(id), group.table.family);
+          this.tellOutput(this.roster.get(id), group.table.family);
         }
         if (share > 0) continue;
         this.groups.toEnd(group);
@@ -396,7 +293,7 @@ class RibCore implements Rib {
     this.announcedWork = false;
     this.collect();
     for (const family of families) this.tables[family].reclaim();
-    if (this.leaving.size > 0) this.freeNumbers();
+    if (this.roster.leaving) this.roster.freeNumbers(this.groups.all());
     return false;
   }
 
@@ -414,7 +311,7 @@ class RibCore implements Rib {
   }
 
   private advertisedTo(id: PeerId, family: Family): number {
-    const out = this.peers[id]?.out[family]?.group.out;
+    const out = this.roster.find(id)?.out[family]?.group.out;
     return out ? out.size - out.learnedFrom(id) : 0;
   }
 
@@ -452,7 +349,7 @@ class RibCore implements Rib {
 
   counters(id: PeerId, family: Family): PeerCounters {
     const table = this.tables[family];
-    const out = this.peers[id]?.out[family];
+    const out = this.roster.find(id)?.out[family];
     return {
       received: table.received[id]!,
       accepted: table.accepted[id]!,
@@ -493,21 +390,5 @@ class RibCore implements Rib {
   }
 }
 
-/** Prefixes looked at in one go when a neighbour's routes are dropped. */
-const dropShare = 32768;
-
-/** Drops all routes of a neighbour that never comes back, a share between two yields. */
-function* dropping(table: FamilyTable, peer: PeerId): Generator<void> {
-  for (let from = 1; table.received[peer]! > 0; from += dropShare) {
-    table.dropBetween(peer, false, from, Math.min(from + dropShare, table.prefixes.top));
-    yield;
-  }
-}
-
 /** Prefixes exported in one go, to all groups together: what is written for one group is sent while the next one's is made. */
 const exportShare = 16384;
-
-function worse(a: ReceiveResult, b: ReceiveResult): ReceiveResult {
-  const rank = { ok: 0, discarded: 1, withdrawn: 2, reset: 3 };
-  return rank[b.kind] > rank[a.kind] ? b : a;
-}
