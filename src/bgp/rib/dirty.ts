@@ -71,6 +71,16 @@ export class DirtySet {
     return n;
   }
 
+  /** Everything goes into the other set. */
+  moveTo(other: DirtySet): void {
+    for (let w = this.low; w <= this.high; w++) {
+      for (let word = this.words[w]!; word !== 0; word = (word & (word - 1)) >>> 0) {
+        other.add((w << 5) | (31 - Math.clz32(word & -word)));
+      }
+    }
+    this.clear();
+  }
+
   clear(): void {
     if (this.high >= 0) this.words.fill(0, this.low, this.high + 1);
     this.size = 0;

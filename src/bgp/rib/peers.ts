@@ -1,7 +1,8 @@
 /** What the RIB remembers of each neighbour, and what follows from its configuration and session. */
 import { addressBytes, prefixAddress, prefixLength } from '../../net/mod.ts';
 import type { Family } from '../../net/mod.ts';
-import type { Member, UpdateGroup } from './group.ts';
+import type { UpdateGroup } from './group.ts';
+import type { Member } from './member.ts';
 import type { ExportRules, RouteOrigin } from './outbound.ts';
 import { selfNextHop } from './outbound.ts';
 import { contextIndex } from './sets.ts';
