@@ -21,7 +21,7 @@
  */
 import type { NextHops } from './nexthops.ts';
 import type { PathPool } from './paths.ts';
-import { SetFlag } from './sets.ts';
+import { SetFlag } from './set-columns.ts';
 import type { AttributeSets } from './sets.ts';
 
 export interface DecisionOptions {

@@ -6,7 +6,7 @@ import type { Family, Prefix } from '../../net/mod.ts';
 import type { NextHops } from './nexthops.ts';
 import { prepend } from './outbound.ts';
 import type { Peer } from './peers.ts';
-import { importRejected, importUnknown, loopFlags } from './sets.ts';
+import { importRejected, importUnknown, loopFlags } from './set-columns.ts';
 import type { AttributeSets } from './sets.ts';
 import type { FamilyTable } from './table.ts';
 

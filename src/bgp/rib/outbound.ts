@@ -7,7 +7,7 @@ import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import { IPV4_UNICAST, IPV6_UNICAST, SegmentType, WellKnownCommunity } from '../wire/mod.ts';
 import type { AfiSafi, AsPath, AsSegment, NextHop, PathAttributes, SessionContext } from '../wire/mod.ts';
 import { isLinkLocalNextHop } from './nexthops.ts';
-import { SetFlag } from './sets.ts';
+import { SetFlag } from './set-columns.ts';
 import type { NextHopMode, PolicyRoute, RoutePolicy } from './types.ts';
 
 /** All that an announcement depends on besides the route: neighbours for which this is equal share an update group. */

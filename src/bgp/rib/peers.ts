@@ -5,8 +5,8 @@ import type { UpdateGroup } from './group.ts';
 import type { Member } from './member.ts';
 import type { ExportRules, RouteOrigin } from './outbound.ts';
 import { selfNextHop } from './outbound.ts';
-import { contextIndex } from './sets.ts';
-import type { SetOrigin } from './sets.ts';
+import { contextIndex } from './set-tags.ts';
+import type { SetOrigin } from './set-columns.ts';
 import type { MaxPrefix, PeerConfig, PeerId, PeerSession, RibEvents } from './types.ts';
 
 export interface OutSide {

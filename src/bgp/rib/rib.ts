@@ -19,7 +19,7 @@ import { checkLimit, configure } from './peers.ts';
 import type { Peer } from './peers.ts';
 import { Roster } from './roster.ts';
 import { AttributeSets } from './sets.ts';
-import type { SetOrigin } from './sets.ts';
+import type { SetOrigin } from './set-columns.ts';
 import { FamilyTable } from './table.ts';
 import { localPeer } from './types.ts';
 import type {

@@ -7,7 +7,7 @@ import type { Decision, DecisionReason } from './decide.ts';
 import type { ImportStage } from './importstage.ts';
 import type { NextHops } from './nexthops.ts';
 import type { Peer } from './peers.ts';
-import { loopFlags, SetFlag } from './sets.ts';
+import { loopFlags, SetFlag } from './set-columns.ts';
 import type { AttributeSets } from './sets.ts';
 import type { FamilyTable } from './table.ts';
 import type { AdvertisedView, PathView, PeerId, RouteQuery, RouteView } from './types.ts';
