@@ -1,8 +1,20 @@
-/** Our OPEN for a neighbour: what its configuration allows us to offer. */
+/** Our OPEN for a neighbour: what its configuration allows us to offer; and what comes of the neighbour's own. */
+import { err, ok } from '../../base/mod.ts';
+import type { Result } from '../../base/mod.ts';
 import { addressBytes } from '../../net/mod.ts';
 import type { Family, IpAddress } from '../../net/mod.ts';
-import { Afi, AS_TRANS, BGP_VERSION, IPV4_UNICAST, IPV6_UNICAST } from '../wire/mod.ts';
-import type { AfiSafi, Capability, OpenMessage } from '../wire/mod.ts';
+import {
+  Afi,
+  AS_TRANS,
+  BGP_VERSION,
+  decodeOpen,
+  IPV4_UNICAST,
+  IPV6_UNICAST,
+  negotiate,
+  openAsn,
+  validateOpen,
+} from '../wire/mod.ts';
+import type { AfiSafi, Capability, Negotiated, OpenMessage, ProtocolError } from '../wire/mod.ts';
 import type { BgpConfig, PeerSettings } from '../config/mod.ts';
 
 export const wireFamily: Record<Family, AfiSafi> = { 4: IPV4_UNICAST, 6: IPV6_UNICAST };
@@ -57,4 +69,22 @@ export function buildOpen(config: BgpConfig, settings: PeerSettings, restart: Re
     identifier: identifierOf(config.routerId),
     capabilities,
   };
+}
+
+/** The neighbour's OPEN in `bytes[start, end)` against ours: what the two agree on, or what is wrong with it. */
+export function answerOpen(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  sent: OpenMessage,
+  { remoteAs }: PeerSettings,
+): Result<Negotiated, ProtocolError> {
+  const decoded = decodeOpen(bytes, start, end);
+  if (!decoded.ok) return decoded;
+  const error = validateOpen(decoded.value, {
+    localAsn: openAsn(sent),
+    localIdentifier: sent.identifier,
+    remoteAs: typeof remoteAs === 'object' ? new Set(remoteAs) : remoteAs,
+  });
+  return error ? err(error) : ok(negotiate(sent, decoded.value));
 }

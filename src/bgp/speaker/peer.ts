@@ -1,21 +1,13 @@
 /**
- * One neighbour at run time: carries out what its session machine (`src/bgp/fsm`) asks for. Sockets and timers in, events
- * to the machine; actions out, to sockets, timers and the RIB. What an established session does with its messages is
- * `established.ts`.
+ * One neighbour at run time: carries out what its session machine (`src/bgp/fsm`) asks for. What happens to connections
+ * (`links.ts`) and timers goes to the machine as events; its actions go to them and to the RIB. What an established session
+ * does with its messages is `established.ts`.
  */
 import { printable } from '../../base/mod.ts';
 import type { Clock, Logger } from '../../base/mod.ts';
 import type { IpAddress } from '../../net/mod.ts';
 import { neighborState, newNeighbor, stepNeighbor } from '../fsm/mod.ts';
-import type {
-  DownReason,
-  Neighbor,
-  NeighborAction,
-  NeighborEvent,
-  SessionEvent,
-  SessionState,
-  SessionTimer,
-} from '../fsm/mod.ts';
+import type { DownReason, Neighbor, NeighborAction, NeighborEvent, SessionEvent, SessionState } from '../fsm/mod.ts';
 import { neighborKey } from '../config/mod.ts';
 import type { NeighborConfig } from '../config/mod.ts';
 import type { PeerId, Rib } from '../rib/mod.ts';
@@ -23,24 +15,19 @@ import {
   CeaseSubcode,
   ceaseNotification,
   decodeNotification,
-  decodeOpen,
   encodeKeepalive,
   encodeNotification,
-  encodeOpen,
   hardReset,
   MAX_EXTENDED_MESSAGE_LENGTH,
   MessageType,
-  negotiate,
-  openAsn,
-  validateOpen,
 } from '../wire/mod.ts';
 import type { Negotiated, NotificationMessage, OpenMessage } from '../wire/mod.ts';
-import { Connection } from './connection.ts';
 import { describeReason } from './describe.ts';
 import { Established } from './established.ts';
 import type { SpeakerEvent } from './events.ts';
 import type { Network, Socket } from './network.ts';
-import { identifierOf } from './open.ts';
+import { Links } from './links.ts';
+import { answerOpen, identifierOf } from './open.ts';
 import { sessionSettings, timeToLive } from './session-settings.ts';
 import type { SparseLog } from './sparse-log.ts';
 import { PeerTimers } from './timers.ts';
@@ -87,10 +74,7 @@ export class Peer {
   /** `lastError` comes from a NOTIFICATION. */
   private heardWhy = false;
   private machine: Neighbor = newNeighbor();
-  private readonly connections = new Map<number, Connection>();
-  private readonly dials = new Map<number, Disposable>();
-  private readonly agreements = new Map<number, { negotiated: Negotiated; sent: OpenMessage }>();
-  private readonly opens = new Map<number, OpenMessage>();
+  private readonly links: Links;
   private readonly timers: PeerTimers;
   /** The connection whose accept is being stepped. */
   private accepting: Socket | undefined;
@@ -101,6 +85,13 @@ export class Peer {
     this.id = id;
     this.range = range;
     this.timers = new PeerTimers(context.clock);
+    this.links = new Links(context.clock, context.network, {
+      event: (of, event) => this.notify(of, event),
+      message: (of, type, bytes, start, end) => this.message(of, type, bytes, start, end),
+      batchEnd: (of) => this.session?.id === of && this.session.batchEnd(),
+      pull: (of, maxBytes) => (this.session?.id === of ? this.session.pull(maxBytes) : undefined),
+      writable: () => this.context.ready(this),
+    });
   }
 
   get address(): IpAddress {
@@ -130,7 +121,7 @@ export class Peer {
   get idle(): boolean {
     const routes = this.session?.active === true || this.session?.stale.waiting === true;
     const down = this.shutdown !== undefined || this.overLimit;
-    return this.connections.size === 0 && this.dials.size === 0 && !routes && !down;
+    return this.links.none && !routes && !down;
   }
 
   /** Starts it unless configuration, an operator or a prefix limit keeps it down. */
@@ -190,10 +181,7 @@ export class Peer {
 
   /** Closes the connections without a word: neighbours with graceful restart keep our routes (RFC 4724 §4.1). */
   vanish(): void {
-    for (const connection of this.connections.values()) connection.socket.close();
-    for (const dial of this.dials.values()) dial[Symbol.dispose]();
-    this.connections.clear();
-    this.dials.clear();
+    this.links.vanish();
     this.timers.stopAll();
   }
 
@@ -229,23 +217,21 @@ export class Peer {
   private carryOut(action: NeighborAction): void {
     switch (action.do) {
       case 'adopt':
-        this.attach(action.id, this.accepting!);
+        this.links.attach(action.id, this.accepting!);
         break;
       case 'refuse':
         this.accepting?.abort();
         break;
       case 'connect':
-        this.dial(action.id);
+        this.links.dial(action.id, this.config);
         break;
       case 'close':
-        this.close(action.id);
+        this.links.close(action.id);
         break;
-      case 'sendOpen': {
-        const open = this.context.open(this);
-        this.opens.set(action.id, open);
-        this.send(action.id, encodeOpen(open));
+      case 'sendOpen':
+        this.counts.messagesOut++;
+        this.links.sendOpen(action.id, this.context.open(this));
         break;
-      }
       case 'sendKeepalive':
         this.send(action.id, keepaliveMessage);
         break;
@@ -253,13 +239,13 @@ export class Peer {
         this.send(action.id, encodeNotification(action.notification));
         break;
       case 'startTimer':
-        this.startTimer(action.id, action.timer, action.jitter ? this.jitter(action.ms) : action.ms);
+        this.startTimer(action);
         break;
       case 'stopTimer':
-        this.timers.stop(`${action.id} ${action.timer}`);
+        this.timers.stopSession(action.id, action.timer);
         break;
       case 'stopTimers':
-        this.timers.stopAll(`${action.id} `);
+        this.timers.stopSessions(action.id);
         break;
       case 'startNeighborTimer': {
         const type = action.timer === 'idleHold' ? 'IdleHoldTimerExpires' : 'StableTimerExpires';
@@ -285,7 +271,7 @@ export class Peer {
   }
 
   private sessionUp(id: number, negotiated: Negotiated): void {
-    const connection = this.connections.get(id)!;
+    const connection = this.links.get(id)!;
     this.counts.established++;
     this.context.establishing(this, negotiated, connection.socket);
     const stale = this.session?.stale;
@@ -321,58 +307,11 @@ export class Peer {
     this.context.ended(this);
   }
 
-  // ---- connections
-
-  private dial(id: number): void {
-    const { address, port, source, device, password } = this.config;
-    const [ttl, minimumTtl] = timeToLive(this.config);
-    const attempt = this.context.network.dial(
-      {
-        remote: address,
-        port,
-        ttl,
-        minimumTtl,
-        ...(source !== undefined && { source }),
-        ...(device !== undefined && { device }),
-        ...(password !== undefined && { password }),
-      },
-      (socket) => {
-        this.dials.delete(id);
-        this.attach(id, socket);
-        this.notify(id, { type: 'TcpCrAcked' });
-      },
-      (detail) => {
-        this.dials.delete(id);
-        this.notify(id, { type: 'TcpConnectionFails', detail });
-      },
-    );
-    this.dials.set(id, attempt);
-  }
-
-  private attach(id: number, socket: Socket): void {
-    const connection: Connection = new Connection(socket, this.context.clock, {
-      message: (type, bytes, start, end) => this.message(id, type, bytes, start, end),
-      batchEnd: () => this.session?.id === id && this.session.batchEnd(),
-      malformed: (error) => this.notify(id, { type: 'BgpHeaderErr', notification: error.notification }),
-      lost: (detail) => this.notify(id, { type: 'TcpConnectionFails', detail }),
-      pull: (maxBytes) => (this.session?.id === id ? this.session.pull(maxBytes) : undefined),
-      writable: () => this.context.ready(this),
-    });
-    this.connections.set(id, connection);
-  }
-
-  private close(id: number): void {
-    this.dials.get(id)?.[Symbol.dispose]();
-    this.dials.delete(id);
-    this.connections.get(id)?.close();
-    this.connections.delete(id);
-    this.agreements.delete(id);
-    this.opens.delete(id);
-  }
+  // ---- messages
 
   private send(id: number, message: Uint8Array): void {
     this.counts.messagesOut++;
-    this.connections.get(id)?.send(message);
+    this.links.send(id, message);
   }
 
   /** One received message. False ends the reading: the connection was closed over it. */
@@ -397,7 +336,7 @@ export class Peer {
         this.notify(id, { type: version ? 'NotifMsgVerErr' : 'NotifMsg', notification });
       }
     }
-    return this.connections.has(id);
+    return this.links.get(id) !== undefined;
   }
 
   private isUp(id: number): boolean {
@@ -405,24 +344,16 @@ export class Peer {
   }
 
   private onOpen(id: number, bytes: Uint8Array, start: number, end: number): void {
-    const decoded = decodeOpen(bytes, start, end);
-    const sent = this.opens.get(id) ?? this.context.open(this);
-    const { remoteAs } = this.config;
-    const error = !decoded.ok
-      ? decoded.error
-      : validateOpen(decoded.value, {
-          localAsn: openAsn(sent),
-          localIdentifier: sent.identifier,
-          remoteAs: typeof remoteAs === 'object' ? new Set(remoteAs) : remoteAs,
-        });
-    if (error || !decoded.ok) {
-      const fields = { neighbor: this.config.name, reason: printable(error!.reason) };
+    const sent = this.links.openOn(id) ?? this.context.open(this);
+    const answer = answerOpen(bytes, start, end, sent, this.config);
+    if (!answer.ok) {
+      const fields = { neighbor: this.config.name, reason: printable(answer.error.reason) };
       this.context.sparseLog.warn(this.subject, fields, 'the OPEN of the peer is refused');
-      this.notify(id, { type: 'BgpOpenMsgErr', notification: error!.notification });
+      this.notify(id, { type: 'BgpOpenMsgErr', notification: answer.error.notification });
       return;
     }
-    const negotiated = negotiate(sent, decoded.value);
-    const connection = this.connections.get(id);
+    const negotiated = answer.value;
+    const connection = this.links.get(id);
     // now it is known whether the neighbour is external
     connection?.socket.setTimeToLive(...timeToLive(this.config, negotiated.peerAsn));
     if (connection && negotiated.receivesExtended) connection.framer.maxLength = MAX_EXTENDED_MESSAGE_LENGTH;
@@ -431,41 +362,15 @@ export class Peer {
 
   // ---- timers
 
+  private startTimer({ id, timer, ms, jitter }: Extract<NeighborAction, { do: 'startTimer' }>): void {
+    const time = jitter ? this.jitter(ms) : ms;
+    const isUp = () => this.isUp(id);
+    this.timers.startSession(id, timer, time, this.links.get(id), isUp, (event) => this.notify(id, event));
+  }
+
   /** RFC 4271 §10: a factor between 0.75 and 1. */
   private jitter(ms: number): number {
     return ms * (0.75 + 0.25 * this.context.random());
-  }
-
-  private startTimer(id: number, timer: SessionTimer, ms: number): void {
-    const name = `${id} ${timer}`;
-    const connection = this.connections.get(id);
-    switch (timer) {
-      case 'hold':
-        if (!connection || (this.isUp(id) && this.timers.has(name))) return; // it runs, and looks back when it is due
-        this.timers.watchHold(
-          name,
-          connection,
-          ms,
-          () => this.isUp(id),
-          () => this.notify(id, { type: 'HoldTimerExpires' }),
-        );
-        return;
-      case 'sendHold':
-        if (!connection) return;
-        this.timers.watchSend(name, connection, ms, () => this.notify(id, { type: 'SendHoldTimerExpires' }));
-        return;
-      case 'connectRetry':
-        this.timers.after(name, ms, () => this.notify(id, { type: 'ConnectRetryTimerExpires' }));
-        return;
-      case 'keepalive':
-        this.timers.after(name, ms, () => this.notify(id, { type: 'KeepaliveTimerExpires' }));
-        return;
-      case 'delayOpen':
-        this.timers.after(name, ms, () => this.notify(id, { type: 'DelayOpenTimerExpires' }));
-        return;
-      default:
-        timer satisfies never;
-    }
   }
 }
 
