@@ -47,3 +47,41 @@ test('what others act on is told at once, numbers now and then', async () => {
   stop.abort();
   await running;
 });
+
+test('what others wait for is told soon at first, and calmly while it goes on', async () => {
+  const clock = new ManualClock();
+  const times: number[] = [];
+  const store = { put: async () => void times.push(clock.now()) } as unknown as Datastore;
+  let down = 0;
+  const publisher = new Publisher(() => ({ ...status(1), warnings: [`${down} sessions are down`] }), clock);
+  const stop = new AbortController();
+  const running = publisher.run(store, '1' as LeaseId, stop.signal);
+  const pass = async (ms: number, news: boolean) => {
+    for (let at = 0; at < ms; at += 50) {
+      if (news) down++;
+      publisher.notify();
+      clock.advance(50);
+      for (let i = 0; i < 10; i++) await Promise.resolve();
+    }
+  };
+  await pass(20_000, true);
+  const pauses = () => times.slice(1).map((time, i) => time - times[i]!);
+  const [first, second, third, ...rest] = pauses();
+  // a look comes at most 250 ms after what is due
+  for (const [pause, due] of [
+    [first!, 500],
+    [second!, 1_000],
+    [third!, 2_000],
+    ...rest.map((each) => [each, 3_000]),
+  ] as const) {
+    expect(pause).toBeGreaterThanOrEqual(due);
+    expect(pause).toBeLessThanOrEqual(due + 300);
+  }
+  expect(rest.length).toBeGreaterThanOrEqual(4);
+  await pass(20_000, false);
+  times.length = 0;
+  await pass(2_000, true);
+  expect(times.length).toBeGreaterThanOrEqual(2);
+  stop.abort();
+  await running;
+});

@@ -17,6 +17,9 @@ const LOOK_PAUSE = 20;
 /** Since the last time, for what is urgent, for the rest, and for numbers; and how often it is looked at without being told. */
 const URGENT_MS = 250;
 const CALM_MS = 3_000;
+/** The rest waits only so long after a quiet time, and twice as long with each time: a start is over in a second or two. */
+const FIRST_CALM_MS = 500;
+const QUIET_MS = 15_000;
 const NUMBERS_MS = 60_000;
 const LOOK_MS = 10_000;
 
@@ -41,6 +44,7 @@ export class Publisher {
     let told = '';
     let urgent = '';
     let at = -Infinity;
+    let calm = FIRST_CALM_MS;
     while (!signal.aborted) {
       const started = this.clock.now();
       const status = this.status();
@@ -48,11 +52,13 @@ export class Publisher {
       const text = JSON.stringify(status);
       const important = JSON.stringify([status.ready, status.addresses, status.inUse]);
       const news = JSON.stringify({ ...status, routes: undefined });
-      const pause = important !== urgent ? URGENT_MS : news !== told ? CALM_MS : NUMBERS_MS;
+      const pause = important !== urgent ? URGENT_MS : news !== told ? calm : NUMBERS_MS;
       const rest = at + pause - this.clock.now();
       if (text !== said && rest <= 0) {
         await store.put(statusKey(status.node), text, lease);
-        at = this.clock.now();
+        const now = this.clock.now();
+        calm = now - at > QUIET_MS ? FIRST_CALM_MS : Math.min(2 * calm, CALM_MS);
+        at = now;
         said = text;
         told = news;
         urgent = important;
