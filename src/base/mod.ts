@@ -7,4 +7,5 @@ export * from './delta.ts';
 export * from './error.ts';
 export * from './log.ts';
 export * from './result.ts';
+export * from './text-map.ts';
 export * from './wakeup.ts';

@@ -2,6 +2,7 @@
  * What is announced of one prefix: its owner's address as next hop, or nothing, and then why. The gateways then hold the
  * routes that the nodes hold, and no node needs a session with them. Pure.
  */
+import type { TextMap } from '../base/mod.ts';
 import { familyOf, prefixCovers, prefixesOverlap } from '../net/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
 import type { AggregateRule } from './aggregate.ts';
@@ -18,7 +19,7 @@ export interface Announcement {
   readonly covered: boolean;
 }
 
-export type Announcements = ReadonlyMap<Prefix, Announcement>;
+export type Announcements = Omit<TextMap<Prefix, Announcement>, 'set' | 'delete'>;
 
 /** What becomes of a node's prefixes: announced, announced with GRACEFUL_SHUTDOWN, or not announced. */
 export const treatments = ['announce', 'drain', 'exclude'] as const;

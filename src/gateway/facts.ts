@@ -2,6 +2,7 @@
  * What the datastore says, as facts: which node claims which prefix, and what is known of each node. Every change marks
  * the prefixes it may concern, so that one lease that changes costs one decision and not twenty thousand. Pure.
  */
+import { TextMap } from '../base/mod.ts';
 import type { Family, IpAddress, Prefix } from '../net/mod.ts';
 
 /** Nodes are named as the source names them: Calico's or Kubernetes' node name, Flannel's public address. */
@@ -25,13 +26,13 @@ export interface AgentStatus {
 
 export class FactTable {
   /** A prefix with one owner, which is nearly every one, has no list of its own. */
-  private readonly owners = new Map<Prefix, string | readonly string[]>();
+  private readonly owners = new TextMap<Prefix, string | readonly string[]>();
   /** Lists: a node has few prefixes, and a set takes a kilobyte. */
-  private readonly prefixesByNode = new Map<string, Prefix[]>();
-  private readonly nodes = new Map<string, NodeFacts>();
-  private readonly nodeByAddress = new Map<string, string>();
-  private readonly statuses = new Map<string, AgentStatus>();
-  private readonly readiness = new Map<string, boolean>();
+  private readonly prefixesByNode = new TextMap<string, Prefix[]>();
+  private readonly nodes = new TextMap<string, NodeFacts>();
+  private readonly nodeByAddress = new TextMap<string, string>();
+  private readonly statuses = new TextMap<string, AgentStatus>();
+  private readonly readiness = new TextMap<string, boolean>();
   private withheld: readonly Prefix[] = [];
   private known: readonly Prefix[] = [];
   private dirty = new Set<Prefix>();

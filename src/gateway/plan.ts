@@ -2,6 +2,7 @@
  * What the gateways are to be told, kept up to date from the facts: each node's prefixes and the aggregates made of them.
  * Only what a fact may have changed is decided again. Pure.
  */
+import { TextMap } from '../base/mod.ts';
 import { prefixCovers } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
 import { Aggregator } from './aggregate.ts';
@@ -13,7 +14,7 @@ type Changed = Map<Prefix, Announcement | undefined>;
 
 export class Plan {
   private readonly facts: FactTable;
-  private readonly announcements = new Map<Prefix, Announcement>();
+  private readonly announcements = new TextMap<Prefix, Announcement>();
   private readonly notAnnounced = new Map<Prefix, readonly LeftOut[]>();
   private options: AnnounceOptions;
   private pools: readonly Prefix[] = [];

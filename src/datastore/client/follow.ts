@@ -63,7 +63,7 @@ export async function* follow(
 /** A watch that lived longer shows that the store works; the next failure is a new one. */
 const LIVED_WELL_MS = 5_000;
 
-/** Gives the list's revision; undefined when `signal` aborted. Its own function, so that what it collects goes with it. */
+/** Gives the list's revision; undefined when `signal` aborted. */
 async function* listPhase(
   store: Followed,
   prefix: string,
@@ -72,7 +72,7 @@ async function* listPhase(
   distrust: Distrust,
 ): AsyncGenerator<Update, number | undefined> {
   let revision: number | undefined;
-  const present = new Set<string>();
+  picture.beginList();
   for await (const page of store.pages?.(prefix) ?? [await store.list(prefix)]) {
     if (signal.aborted) return undefined;
     if (revision === undefined) {
@@ -82,10 +82,10 @@ async function* listPhase(
         throw new DatastoreError('unavailable', `datastore ${store.name}: list ${prefix}: a stale answer: ${text}`);
       }
     }
-    yield* picture.page(page.kvs, present);
+    yield* picture.page(page.kvs);
   }
   revision ??= 0;
-  yield* picture.endOfList(present, revision);
+  yield* picture.endOfList(revision);
   return revision;
 }
 

@@ -6,16 +6,20 @@
  * that skips a version of its key, is applied if it is new, and reported as `suspect`: the watch lost or shuffled
  * something, so the caller lists again.
  */
+import { TextMap } from '../../base/mod.ts';
 import type { KeyValue, Revision, Update, WatchEvent } from '../datastore.ts';
 
 interface Told {
   readonly modRevision: Revision;
   /** 0 for a deleted key. */
   readonly version: number;
+  /** The last list that it was in. */
+  listing: number;
 }
 
 export class Picture {
-  private told = new Map<string, Told>();
+  private readonly told = new TextMap<string, Told>();
+  private listing = 0;
   private deleted = new Map<string, Revision>();
   private listed: Revision = 0;
   private newest: Revision = 0;
@@ -27,25 +31,31 @@ export class Picture {
 
   /** Takes a complete list; gives the differences. The list may have been made while events went on coming. */
   list(kvs: readonly KeyValue[], revision: Revision): Update[] {
-    const present = new Set<string>();
-    return [...this.page(kvs, present), ...this.endOfList(present, revision)];
+    this.beginList();
+    return [...this.page(kvs), ...this.endOfList(revision)];
   }
 
-  /** Takes a part of a list, and adds its keys to `present`; gives what is new. */
-  page(kvs: readonly KeyValue[], present: Set<string>): Update[] {
+  /** A list comes in pages; one that was begun before and did not come to its end counts for nothing. */
+  beginList(): void {
+    this.listing++;
+  }
+
+  /** Takes a part of a list; gives what is new. */
+  page(kvs: readonly KeyValue[]): Update[] {
     const updates: Update[] = [];
     for (const kv of kvs) {
-      present.add(kv.key);
+      const before = this.told.get(kv.key);
+      if (before) before.listing = this.listing;
       if (kv.modRevision > this.revisionOf(kv.key)) updates.push(this.put(kv));
     }
     return updates;
   }
 
   /** The list is complete: what was not in it is gone. */
-  endOfList(present: ReadonlySet<string>, revision: Revision): Update[] {
+  endOfList(revision: Revision): Update[] {
     const updates: Update[] = [];
-    for (const [key, { modRevision }] of this.told) {
-      if (!present.has(key) && modRevision <= revision) {
+    for (const [key, { modRevision, listing }] of this.told) {
+      if (listing !== this.listing && modRevision <= revision) {
         this.told.delete(key);
         updates.push({ type: 'delete', key });
       }
@@ -74,7 +84,7 @@ export class Picture {
 
   /** Forgets all revisions but not the keys: the next list is the truth even though its revisions are lower. */
   distrustRevisions(): void {
-    for (const key of this.told.keys()) this.told.set(key, { modRevision: 0, version: 0 });
+    for (const key of this.told.keys()) this.told.set(key, { modRevision: 0, version: 0, listing: 0 });
     this.deleted.clear();
     this.listed = 0;
     this.newest = 0;
@@ -85,7 +95,8 @@ export class Picture {
   }
 
   private put(kv: KeyValue): Update {
-    this.told.set(kv.key, { modRevision: kv.modRevision, version: kv.version });
+    const { modRevision, version } = kv;
+    this.told.set(kv.key, { modRevision, version, listing: this.listing });
     this.deleted.delete(kv.key);
     this.newest = Math.max(this.newest, kv.modRevision);
     return { type: 'put', kv };

@@ -3,6 +3,7 @@
  * blocks of others. Kept up to date from the datastore's updates; what routes and announcements are made from. Only
  * confirmed claims whose block agrees count: a half-done claim must not draw traffic.
  */
+import { TextMap } from '../../base/mod.ts';
 import type { Update } from '../../datastore/mod.ts';
 import type { IpAddress, Prefix } from '../../net/mod.ts';
 import { addressOf } from './block.ts';
@@ -34,9 +35,9 @@ interface Entry {
 const nobody: readonly string[] = [];
 
 export class Ownership {
-  private readonly entries = new Map<Prefix, Entry>();
+  private readonly entries = new TextMap<Prefix, Entry>();
   /** A node's name and its list of one claim, each kept once however many blocks the node has. */
-  private readonly nodes = new Map<string, readonly string[]>();
+  private readonly nodes = new TextMap<string, readonly string[]>();
   private readonly listeners = new Set<(event: OwnershipEvent) => void>();
   private synced = false;
 
