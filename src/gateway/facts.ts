@@ -4,6 +4,7 @@
  */
 import { TextMap } from '../base/mod.ts';
 import type { Family, IpAddress, Prefix } from '../net/mod.ts';
+import { Several } from './several.ts';
 
 /** Nodes are named as the source names them: Calico's or Kubernetes' node name, Flannel's public address. */
 export interface NodeFacts {
@@ -25,23 +26,21 @@ export interface AgentStatus {
 }
 
 export class FactTable {
-  /** A prefix with one owner, which is nearly every one, has no list of its own. */
-  private readonly owners = new TextMap<Prefix, string | readonly string[]>();
+  private readonly owners = new Several<Prefix>();
   /** Lists: a node has few prefixes, and a set takes a kilobyte. */
   private readonly prefixesByNode = new TextMap<string, Prefix[]>();
   private readonly nodes = new TextMap<string, NodeFacts>();
-  private readonly nodeByAddress = new TextMap<string, string>();
+  /** More than one while a node changes its name. */
+  private readonly nodesByAddress = new Several<string>();
   private readonly statuses = new TextMap<string, AgentStatus>();
-  private readonly readiness = new TextMap<string, boolean>();
+  /** By each name and address of a node, the keys of the statuses that are about it. */
+  private readonly sayings = new Several<string>();
   private withheld: readonly Prefix[] = [];
   private known: readonly Prefix[] = [];
   private dirty = new Set<Prefix>();
 
   claim(prefix: Prefix, node: string): void {
-    const owners = this.ownersOf(prefix);
-    if (owners.includes(node)) return;
-    // by name: every announcer settles a conflict in the same way
-    this.owners.set(prefix, owners.length === 0 ? node : [...owners, node].sort());
+    if (!this.owners.add(prefix, node)) return;
     const prefixes = this.prefixesByNode.get(node);
     if (prefixes) prefixes.push(prefix);
     else this.prefixesByNode.set(node, [prefix]);
@@ -49,11 +48,7 @@ export class FactTable {
   }
 
   unclaim(prefix: Prefix, node: string): void {
-    const owners = this.ownersOf(prefix);
-    if (!owners.includes(node)) return;
-    const rest = owners.filter((other) => other !== node);
-    if (rest.length > 0) this.owners.set(prefix, rest);
-    else this.owners.delete(prefix);
+    if (!this.owners.remove(prefix, node)) return;
     const prefixes = this.prefixesByNode.get(node)!;
     prefixes[prefixes.indexOf(prefix)] = prefixes.at(-1)!;
     prefixes.pop();
@@ -64,12 +59,10 @@ export class FactTable {
   node(name: string, facts: NodeFacts | undefined): void {
     const before = this.nodes.get(name);
     if (Bun.deepEquals(before, facts)) return;
-    for (const address of Object.values(before?.addresses ?? {})) {
-      if (this.nodeByAddress.get(address) === name) this.nodeByAddress.delete(address);
-    }
+    for (const address of Object.values(before?.addresses ?? {})) this.nodesByAddress.remove(address, name);
     if (facts) this.nodes.set(name, facts);
     else this.nodes.delete(name);
-    for (const address of Object.values(facts?.addresses ?? {})) this.nodeByAddress.set(address, name);
+    for (const address of Object.values(facts?.addresses ?? {})) this.nodesByAddress.add(address, name);
     this.touchNode(name);
   }
 
@@ -77,12 +70,13 @@ export class FactTable {
   status(key: string, status: AgentStatus | undefined): void {
     const before = this.statuses.get(key);
     if (Bun.deepEquals(before, status)) return;
-    for (const name of before?.names ?? []) this.readiness.delete(name);
+    for (const name of before?.names ?? []) this.sayings.remove(name, key);
     if (status) this.statuses.set(key, status);
     else this.statuses.delete(key);
-    for (const name of status?.names ?? []) this.readiness.set(name, status!.ready);
+    for (const name of status?.names ?? []) this.sayings.add(name, key);
     for (const name of new Set([...(before?.names ?? []), ...(status?.names ?? [])])) {
-      this.touchNode(this.nodeByAddress.get(name) ?? name);
+      this.touchNode(name);
+      for (const node of this.nodesByAddress.of(name)) this.touchNode(node);
     }
   }
 
@@ -116,10 +110,9 @@ export class FactTable {
     return dirty;
   }
 
-  /** Who claims the prefix, sorted. */
+  /** Who claims the prefix, sorted: every announcer settles a conflict in the same way. */
   ownersOf(prefix: Prefix): readonly string[] {
-    const owners = this.owners.get(prefix);
-    return owners === undefined ? [] : typeof owners === 'string' ? [owners] : owners;
+    return this.owners.of(prefix);
   }
 
   nodeOf(name: string): NodeFacts | undefined {
@@ -131,8 +124,9 @@ export class FactTable {
     const facts = this.nodes.get(name);
     const names = [name, ...Object.values(facts?.addresses ?? {})];
     for (const known of names) {
-      const ready = this.readiness.get(known);
-      if (ready !== undefined) return ready;
+      const keys = this.sayings.of(known);
+      // one more is that of an agent under an earlier name, which will not be heard of again
+      if (keys.length > 0) return keys.some((key) => this.statuses.get(key)?.ready);
     }
     return facts?.ready;
   }

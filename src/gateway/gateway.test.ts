@@ -120,6 +120,43 @@ describe('announcements', () => {
     expect(silent.node(1, { ready: true }).wanted).toHaveLength(1);
   });
 
+  test('a prefix that two objects claim for one node stays until the last of them is gone', () => {
+    // Flannel's key of a lease holds all its subnets: with IPv6 added it is another one, and the old one runs out later
+    const story = new Story().node(1);
+    const claims = new Claims();
+    const subnet = prefix('10.244.1.0/24');
+    claims.set(story.facts, '10.244.1.0-24', 'n1', [subnet]);
+    claims.set(story.facts, '10.244.1.0-24&fd00:1::-64', 'n1', [subnet, prefix('fd00:1::/64')]);
+    claims.set(story.facts, '10.244.1.0-24', undefined, []);
+    expect(story.wanted).toEqual(['10.244.1.0/24 via 192.168.1.11']);
+    claims.set(story.facts, '10.244.1.0-24&fd00:1::-64', 'n1', []);
+    expect(story.wanted).toEqual([]);
+  });
+
+  test('a node that has a new name keeps its agent’s word when the status under the old name runs out', () => {
+    const story = new Story({ withoutStatus: 'exclude' }).node(1).owns(1, '10.244.1.0/24');
+    const status = (name: string, ready: boolean) =>
+      parseStatus(name, `{"ready":${ready},"addresses":[{"family":4,"address":"192.168.1.11"}]}`);
+    story.facts.status('old', status('old', false));
+    story.facts.status('new', status('new', true));
+    expect(story.wanted).toHaveLength(1);
+    story.facts.status('old', undefined);
+    expect(story.wanted).toHaveLength(1);
+    story.facts.status('new', undefined);
+    expect(story.wanted).toEqual([]);
+  });
+
+  test('two nodes with one address: what the agent says there concerns both', () => {
+    const story = new Story().node(1).owns(1, '10.244.1.0/24').node(2).owns(2, '10.244.2.0/24');
+    story.node(2, { addresses: { 4: ip('192.168.1.11') } }).node(1, { labels: { rack: 'b' } });
+    const status = (ready: boolean) =>
+      parseStatus('x', `{"ready":${ready},"addresses":[{"family":4,"address":"192.168.1.11"}]}`);
+    story.facts.status('x', status(true));
+    expect(story.wanted).toHaveLength(2);
+    story.facts.status('x', status(false));
+    expect(story.wanted).toEqual([]);
+  });
+
   test('a change concerns what it is about, and nothing else', () => {
     const story = new Story();
     for (const n of [1, 2, 3]) story.node(n).owns(n, `10.244.${n}.0/24`, `10.244.${n + 10}.0/24`);
