@@ -151,6 +151,25 @@ const aggregate = (nextHop: IpAddress, node: string): Announcement => ({
 const hopFor = (prefix: Prefix, hops: readonly IpAddress[]): IpAddress | undefined =>
   hops.find((hop) => familyOf(hop) === familyOf(prefix));
 
+/** For asking whether one of many prefixes covers another. */
+export class CoverSet {
+  private readonly prefixes = new Set<Prefix>();
+  private readonly lengths = new Set<number>();
+
+  add(prefix: Prefix): void {
+    this.prefixes.add(prefix);
+    this.lengths.add(prefixLength(prefix));
+  }
+
+  covers(prefix: Prefix): boolean {
+    const own = prefixLength(prefix);
+    for (const length of this.lengths) {
+      if (length <= own && this.prefixes.has(prefixOf(prefixAddress(prefix), length))) return true;
+    }
+    return false;
+  }
+}
+
 /** The fewest prefixes that hold exactly the same addresses. */
 export function joinPrefixes(prefixes: Iterable<Prefix>): Prefix[] {
   const byLength = new Map<number, Set<Prefix>>();

@@ -12,6 +12,7 @@ import { createSpeaker, networkAttributes } from '../bgp/mod.ts';
 import type { Speaker } from '../bgp/mod.ts';
 import { prefixCovers } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
+import { CoverSet } from './aggregate.ts';
 import { needsStatus, sameAnnouncement } from './announce.ts';
 import type { Announcement, LeftOut } from './announce.ts';
 import type { GatewayConfig } from './config.ts';
@@ -69,7 +70,6 @@ export class Announcer {
   private holding = false;
   private recheck: Disposable | undefined;
   private waitingFor: string | undefined = 'the first complete list of the datastore';
-  private confirmed = false;
 
   constructor(options: AnnouncerOptions) {
     this.config = options.config;
@@ -96,11 +96,18 @@ export class Announcer {
     await Promise.all([...sources, this.announcing(signal)]);
   }
 
-  /** Lets the held withdrawals go. Gives how many there were. */
+  /**
+   * Lets the held withdrawals go: those that are held now, and not what may be gone by the time somebody looks. They do
+   * not count for the guard any more. Gives how many there were.
+   */
   confirm(): number {
     const count = this.holding ? this.gone.size : 0;
-    this.confirmed = count > 0;
-    this.wakeup.notify();
+    if (count === 0) return 0;
+    for (const prefix of this.gone.keys()) this.withdraw(prefix);
+    this.holding = false;
+    this.recheck?.[Symbol.dispose]();
+    this.memory.changed();
+    this.log.info({ withdrawn: count }, 'what was held is confirmed');
     return count;
   }
 
@@ -230,8 +237,7 @@ export class Announcer {
     const { config, gone, guard } = this;
     const announced = this.plan.wanted.size + gone.size;
     const now = this.clock.now();
-    const allowed = this.confirmed || guard.allows(announced, gone.size, config.guard, now);
-    this.confirmed = false;
+    const allowed = guard.allows(announced, gone.size, config.guard, now);
     this.recheck?.[Symbol.dispose]();
     if (!allowed) {
       if (!this.holding) {
@@ -239,8 +245,10 @@ export class Announcer {
         this.log.error(fields, 'too much would be withdrawn at once; held until confirmed (godwit gateway confirm)');
       }
       this.holding = true;
-      // a few more than allowed pass a little later
-      this.recheck = this.clock.after(config.guard.windowMs, () => this.wakeup.notify());
+      this.uncover();
+      // a few more than allowed pass a little later, when something leaves the window
+      const later = guard.nextChange(config.guard, now);
+      if (later !== undefined) this.recheck = this.clock.after(later, () => this.wakeup.notify());
       return 0;
     }
     this.holding = false;
@@ -250,6 +258,18 @@ export class Announcer {
       guard.withdrawn(prefix, now);
     }
     return count;
+  }
+
+  /** What is held is told one by one when the aggregate that stood for it is gone: some gateways had nothing else. */
+  private uncover(): void {
+    const aggregates = new CoverSet();
+    for (const [prefix, { aggregate }] of this.announced()) if (aggregate) aggregates.add(prefix);
+    for (const [prefix, announcement] of this.gone) {
+      if (!announcement.covered || aggregates.covers(prefix)) continue;
+      const alone = { ...announcement, covered: false };
+      this.gone.set(prefix, alone);
+      this.tell(prefix, alone);
+    }
   }
 
   private tell(prefix: Prefix, announcement: Announcement): void {

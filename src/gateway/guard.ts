@@ -29,6 +29,12 @@ export class Guard {
     return gone + before <= Math.max(options.alwaysWithdraw, share);
   }
 
+  /** In how many milliseconds more may be allowed; undefined when that does not depend on time. */
+  nextChange({ windowMs }: GuardOptions, now: number): number | undefined {
+    for (const at of this.recent.values()) return Math.max(0, at + windowMs - now); // the first is the oldest
+    return undefined;
+  }
+
   withdrawn(prefix: Prefix, now: number): void {
     this.recent.set(prefix, now);
   }
