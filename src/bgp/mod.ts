@@ -22,6 +22,7 @@
 export * from './config/mod.ts';
 export * from './config/yaml/mod.ts';
 export * from './control/mod.ts';
+export { hasWildcard, parseCommunity } from './policy/mod.ts';
 export { createSpeaker, FakeNetwork, networkAttributes, Speaker } from './speaker/mod.ts';
 export type { FibSink, Network, SpeakerEvent, SpeakerOptions } from './speaker/mod.ts';
 export type { BestChange, LocalRoute, NextHopResolver, Resolution } from './rib/mod.ts';

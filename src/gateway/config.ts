@@ -8,9 +8,9 @@ import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { err, GodwitError, messageOf, ok } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
-import { parseConfig, section } from '../bgp/mod.ts';
+import { hasWildcard, parseCommunity, parseConfig, section } from '../bgp/mod.ts';
 import type { BgpConfig, FamilySettings, PeerSettings } from '../bgp/mod.ts';
-import { parseAddress, parsePrefix } from '../net/mod.ts';
+import { familyOf, parseAddress, parsePrefix } from '../net/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
 import type { AggregateRule } from './aggregate.ts';
 import { treatments } from './announce.ts';
@@ -44,7 +44,20 @@ function parsed<T>(parseText: (text: string) => T | undefined, what: string) {
 const prefixes: z.ZodType<readonly Prefix[]> = z.array(parsed(parsePrefix, 'prefix with all host bits zero'));
 const address = parsed(parseAddress, 'address');
 /** One, or one of each family. */
-const nextHops = z.union([address.transform((one): readonly IpAddress[] => [one]), z.array(address).min(1).max(2)]);
+const nextHops = z.union([
+  address.transform((one): readonly IpAddress[] => [one]),
+  z
+    .array(address)
+    .min(1)
+    .refine((list) => new Set(list.map(familyOf)).size === list.length, 'allowed: an address, or one of each family'),
+]);
+const isCommunity = (text: string): string | undefined => {
+  const community = parseCommunity(text);
+  return community.ok && !hasWildcard(community.value) ? text : undefined;
+};
+const communities = z
+  .array(parsed(isCommunity, 'community: 65000:100, 65000:1:2, rt:65000:1 or no-export are'))
+  .optional();
 const names = z.array(z.string().min(1).max(253)).default([]);
 const treatment = (usual: (typeof treatments)[number]) => z.enum(treatments).default(usual);
 
@@ -61,17 +74,23 @@ const aggregate = z.discriminatedUnion('to', [
 
 const absolute = z.string().startsWith('/', 'must be an absolute path');
 const DEFAULT_PREFIX = '/coreos.com/network';
-const sourceSchema = z.union([
-  z.literal('flannel').transform((type): OwnershipSource => ({ type, etcdPrefix: DEFAULT_PREFIX })),
-  z.literal('calico').transform((type): OwnershipSource => ({ type })),
-  z.literal('kubernetes').transform((type): OwnershipSource => ({ type, kubeconfig: undefined })),
-  z
-    .strictObject({ flannel: z.strictObject({ etcdPrefix: absolute }) })
-    .transform(({ flannel }): OwnershipSource => ({ type: 'flannel', ...flannel })),
-  z
-    .strictObject({ kubernetes: z.strictObject({ kubeconfig: z.string() }) })
-    .transform(({ kubernetes }): OwnershipSource => ({ type: 'kubernetes', ...kubernetes })),
-]);
+const sourceSchema = z.union(
+  [
+    z.literal('flannel').transform((type): OwnershipSource => ({ type, etcdPrefix: DEFAULT_PREFIX })),
+    z.literal('calico').transform((type): OwnershipSource => ({ type })),
+    z.literal('kubernetes').transform((type): OwnershipSource => ({ type, kubeconfig: undefined })),
+    z
+      .strictObject({ flannel: z.strictObject({ etcdPrefix: absolute }) })
+      .transform(({ flannel }): OwnershipSource => ({ type: 'flannel', ...flannel })),
+    z
+      .strictObject({ kubernetes: z.strictObject({ kubeconfig: z.string() }) })
+      .transform(({ kubernetes }): OwnershipSource => ({ type: 'kubernetes', ...kubernetes })),
+  ],
+  {
+    error: () =>
+      'allowed: flannel, calico, kubernetes, { flannel: { etcdPrefix: /PATH } } or { kubernetes: { kubeconfig: FILE } }',
+  },
+);
 
 const schema = section({
   source: sourceSchema.default({ type: 'flannel', etcdPrefix: DEFAULT_PREFIX }),
@@ -82,7 +101,7 @@ const schema = section({
     notReady: treatment('announce'),
     withoutStatus: treatment('announce'),
     cordoned: treatment('announce'),
-    communities: z.array(z.string()).default([]),
+    communities: communities.transform((list) => list ?? []),
     med: z.int().min(0).max(0xffffffff).optional(),
     aggregate: z.array(aggregate).max(1, 'one rule at most').default([]),
   }),
@@ -93,7 +112,7 @@ const schema = section({
     window: z.number().min(0).max(86_400).default(60),
   }).prefault({}),
   stateFile: absolute.optional(),
-  gateways: z.array(gatewaySchema(prefixes)).default([]),
+  gateways: z.array(gatewaySchema(prefixes, communities)).default([]),
   bgp: z.looseObject(
     { policies: z.looseObject({}).optional(), neighbors: z.array(z.unknown()).optional() },
     {

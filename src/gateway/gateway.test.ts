@@ -316,6 +316,35 @@ bgp: { routerId: 10.0.0.1, as: 64512, neighbors: [{ address: 10.0.0.2, as: inter
     });
   });
 
+  test('a setting of a family leaves the node the next hop, unless it says otherwise', () => {
+    const parsed = parseGatewayConfig(`${base}
+gateways:
+  - { name: gw1, address: 192.168.1.1, as: 65001, families: { ipv4: { maxPrefix: 5 }, ipv6: { nextHop: self } } }
+bgp: { routerId: 10.0.0.1, as: 64512 }
+`);
+    if (!parsed.ok) throw new Error(parsed.error.join('\n'));
+    expect(parsed.value.bgp.neighbors[0]!.families).toMatchObject({
+      4: { nextHop: 'unchanged' },
+      6: { nextHop: 'self' },
+    });
+  });
+
+  test('a gateway is not told to send to its own address of the other family either', () => {
+    const parsed = parseGatewayConfig(`
+announce:
+  within: [10.244.0.0/16, fd00::/48]
+  aggregate: [{ to: rack, label: rack, nextHop: { a: [192.168.1.1, fd01::1], b: [192.168.2.1, fd02::1] } }]
+gateways: [{ name: gw1, address: 192.168.1.1, as: 65001, send: aggregates }]
+bgp: { routerId: 10.0.0.1, as: 64512 }
+`);
+    if (!parsed.ok) throw new Error(parsed.error.join('\n'));
+    const policy = parsed.value.bgp.policies.find(({ name }) => name === 'gateway gw1');
+    expect(policy!.terms[0]).toMatchObject({
+      match: { nextHop: ['192.168.1.1/32' as Prefix, 'fd01::1/128' as Prefix] },
+      then: 'reject',
+    });
+  });
+
   test('mistakes are named where they are', () => {
     const bgp = 'bgp: { routerId: 10.0.0.1, as: 64512 }\n';
     expect(problems('announce: { within: [10.244.0.1/16] }\n' + bgp)[0]).toContain('announce.within.0');
@@ -327,6 +356,18 @@ bgp: { routerId: 10.0.0.1, as: 64512, neighbors: [{ address: 10.0.0.2, as: inter
     expect(problems(`${base}bgp: { routerId: 10.0.0.1, as: 1, fib: kernel }`)).toEqual([
       'bgp.fib: an announcer writes no routes; leave it out',
     ]);
+    const gateway = (settings: string) =>
+      problems(`${base}gateways: [{ name: a, address: 10.0.0.2, as: 2, ${settings} }]\n${bgp}`);
+    expect(gateway('communities: [some]')[0]).toStartWith('gateways.0.communities.0: "some" is no community');
+    expect(problems(`announce: { within: [10.244.0.0/16], communities: [some] }\n${bgp}`)[0]).toStartWith(
+      'announce.communities.0: "some" is no community',
+    );
+    expect(gateway('communities: [64512:*]')[0]).toStartWith('gateways.0.communities.0: ');
+    expect(gateway('segment: []')[0]).toStartWith('gateways.0.segment: ');
+    expect(gateway('med: 5000000000')[0]).toStartWith('gateways.0.med: ');
+    expect(problems(`source: calic\n${base}${bgp}`)[0]).toStartWith('source: allowed: flannel, calico, kubernetes');
+    const hops = 'aggregate: [{ to: pool, nextHop: [192.0.2.1, 192.0.2.2] }]';
+    expect(problems(`announce: { within: [10.244.0.0/16], ${hops} }\n${bgp}`)[0]).toContain('one of each family');
     const [announce, file] = problems(`announce: 5\nas: 64512\n${bgp}`);
     expect(announce).toStartWith('announce: allowed: a mapping of within, exclude');
     expect(file).toBe('file: unknown setting "as"; allowed: source, announce, guard, stateFile, gateways, bgp');

@@ -13,15 +13,15 @@ import type { AnnounceOptions } from './announce.ts';
 export const COVERED = '0:0:1';
 
 /** All else is a neighbour's setting of docs/bgp.md. */
-export const gatewaySchema = (prefixes: z.ZodType<readonly Prefix[]>) =>
+export const gatewaySchema = (prefixes: z.ZodType<readonly Prefix[]>, communities: z.ZodType<string[] | undefined>) =>
   z.looseObject({
     name: z.string().min(1),
     address: z.string().refine((text) => parseAddress(text) !== undefined, 'is no address'),
     /** Networks of the nodes whose prefixes it gets one by one. */
-    segment: prefixes.optional(),
+    segment: prefixes.refine((list) => list.length > 0, 'must name at least one network').optional(),
     send: z.enum(['nodes', 'aggregates', 'all']).default('nodes'),
-    communities: z.array(z.string()).default([]),
-    med: z.int().min(0).optional(),
+    communities: communities.transform((list) => list ?? []),
+    med: z.int().min(0).max(0xffffffff).optional(),
   });
 export type GatewaySettings = z.output<ReturnType<typeof gatewaySchema>>;
 
@@ -39,16 +39,16 @@ export function writeGateways(gateways: readonly GatewaySettings[], announce: An
     const policy = `gateway ${gateway.name}`;
     policies[policy] = exportTerms(gateway, announce);
     const wanted = [...new Set(announce.within.map((pool) => `ipv${familyOf(pool)}`))].sort();
-    const families = Object.fromEntries(wanted.map((family) => [family, { nextHop: 'unchanged' }]));
-    return { import: 'reject', export: policy, families, ...neighbor };
+    const families = Object.fromEntries(wanted.map((family) => [family, {}]));
+    return { import: 'reject', export: policy, nextHop: 'unchanged', families, ...neighbor };
   });
   return { policies, neighbors };
 }
 
 function exportTerms(gateway: GatewaySettings, announce: AnnounceOptions): unknown[] {
   const { segment, send, communities, med } = gateway;
-  const self = hostOf(parseAddress(gateway.address)!);
-  const hops = aggregateHops(announce).map(hostOf);
+  const self = ownAddresses(parseAddress(gateway.address)!, announce).map(hostOf);
+  const hops = hopsOf(announce).flat().map(hostOf);
   const set = {
     removeCommunities: [COVERED],
     ...(communities.length > 0 && { addCommunities: communities }),
@@ -58,9 +58,9 @@ function exportTerms(gateway: GatewaySettings, announce: AnnounceOptions): unkno
   const leave = { then: 'reject' };
   return [
     // RFC 4271 §5.1.3: nobody is told to send to himself
-    { match: { nextHop: [self] }, ...leave },
+    { match: { nextHop: self }, ...leave },
     // aggregates are told from the rest by their next hops, which are gateways and no nodes
-    ...(hops.length > 0 ? [{ match: { nextHop: hops }, ...(send === 'nodes' ? leave : take) }] : []),
+    ...(hops.length > 0 ? [{ match: { nextHop: [...new Set(hops)] }, ...(send === 'nodes' ? leave : take) }] : []),
     ...(segment ? [{ match: { nextHop: segment }, ...take }] : []),
     ...(send === 'aggregates' ? [{ match: { largeCommunities: [COVERED] }, ...leave }] : []),
     segment && send === 'nodes' ? leave : take,
@@ -69,7 +69,16 @@ function exportTerms(gateway: GatewaySettings, announce: AnnounceOptions): unkno
 
 const hostOf = (address: IpAddress): string => `${address}/${addressBits(familyOf(address))}`;
 
-function aggregateHops({ aggregate }: AnnounceOptions): IpAddress[] {
-  const hops = aggregate.flatMap((rule) => (rule.to === 'pool' ? rule.nextHops : [...rule.nextHops.values()].flat()));
-  return [...new Set(hops)];
-}
+/** The gateways that aggregates name, each with its address of either family. */
+const hopsOf = ({ aggregate }: AnnounceOptions): (readonly IpAddress[])[] =>
+  aggregate.flatMap((rule) => (rule.to === 'pool' ? [rule.nextHops] : [...rule.nextHops.values()]));
+
+/** The session is with one address, and IPv6 routes may name the other. */
+const ownAddresses = (address: IpAddress, announce: AnnounceOptions): IpAddress[] => [
+  ...new Set([
+    address,
+    ...hopsOf(announce)
+      .filter((hops) => hops.includes(address))
+      .flat(),
+  ]),
+];
