@@ -29,7 +29,8 @@ interface Flags extends DatastoreCommandOptions {
   readonly logLevel: LogLevel;
 }
 
-const socketOption = () => new Option('--socket <path>', 'the announcer’s control socket').default(DEFAULT_SOCKET);
+const socketOption = () =>
+  new Option('--socket <path>', 'the announcer’s control socket').default(DEFAULT_SOCKET).env('GODWIT_GATEWAY_SOCKET');
 
 export function register(command: Command): void {
   withDatastore(command)

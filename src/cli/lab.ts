@@ -7,6 +7,7 @@ import {
   bringUp,
   bundledScenarios,
   checkWithin,
+  environmentIn,
   findLab,
   followLog,
   graphFormats,
@@ -265,7 +266,8 @@ async function exec(node: string, words: string[], options: { lab?: string }): P
   const command = words[0] === '--' ? words.slice(1) : words;
   // the terminal's signals are for the command; this process waits for what it makes of them
   for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.on(signal, () => {});
-  const child = runIn(namespaceIn(findLab(options.lab), node), command);
+  const lab = findLab(options.lab);
+  const child = runIn(namespaceIn(lab, node), command, environmentIn(lab, node));
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
   await child.exited;
   const signal = child.signalCode;

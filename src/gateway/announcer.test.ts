@@ -3,7 +3,8 @@ import { expect, test } from 'bun:test';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ManualClock } from '../base/mod.ts';
+import { ManualClock, silentLogger } from '../base/mod.ts';
+import type { Logger } from '../base/mod.ts';
 import { ip, prefix } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
 import { Announcer } from './announcer.ts';
@@ -136,6 +137,61 @@ async function started(announce: object, guard: object, ...chapters: readonly ((
     },
   };
 }
+
+/** A datastore of which only the test says how it is. */
+class Reach extends Source {
+  private readonly only = this.part();
+  private changed = () => {};
+
+  say(word: Parameters<typeof this.only.heard>[0]): void {
+    this.only.heard(word);
+    this.changed();
+  }
+
+  override async run(_facts: FactTable, signal: AbortSignal, changed: () => void): Promise<void> {
+    this.changed = changed;
+    await new Promise((resolve) => signal.addEventListener('abort', resolve));
+  }
+}
+
+test('the log and the status say that the datastore is away, and what the sessions wait for', async () => {
+  const config = parseGatewayConfig(
+    JSON.stringify({
+      announce: { within: ['10.0.0.0/8'] },
+      gateways: [{ name: 'gw1', address: '192.0.2.9', as: 65_001 }],
+      bgp: { routerId: '127.0.0.1', as: 64_512, listen: [] },
+    }),
+  );
+  if (!config.ok) throw new Error(config.error.join('\n'));
+  const said: string[] = [];
+  const note = (_: object, message: string) => void said.push(message);
+  const log: Logger = { ...silentLogger, info: note, warn: note };
+  const [reach, clock, stop] = [new Reach(), new ManualClock(), new AbortController()];
+  const announcer = new Announcer({ config: config.value, sources: [reach], clock, log });
+  const running = announcer.run(stop.signal);
+  const say = async (word: Parameters<Reach['say']>[0]) => {
+    reach.say(word);
+    await Bun.sleep(1);
+    clock.advance(2);
+    await Bun.sleep(1);
+  };
+  await say({ type: 'stale', reason: 'no route' });
+  await say({ type: 'stale', reason: 'still none' });
+  expect(said).toEqual(['the datastore is out of reach: what is announced stays as it is']);
+  expect(announcer.status()).toMatchObject({
+    gateways: [{ name: 'gw1', address: '192.0.2.9', state: 'waiting' }],
+    waitingFor: 'the first complete list of the datastore',
+  });
+  await say({ type: 'inSync' });
+  await say({ type: 'inSync' });
+  expect(said.slice(1)).toEqual([
+    'the datastore answers again',
+    'the first list is complete',
+    'too few prefixes are known: no session is opened before there are more',
+  ]);
+  stop.abort();
+  await running;
+});
 
 const node = (facts: FactTable, name: string, address: string, rack: string): void =>
   facts.node(name, {

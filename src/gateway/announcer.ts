@@ -70,6 +70,8 @@ export class Announcer {
   private holding = false;
   private recheck: Disposable | undefined;
   private waitingFor: string | undefined = 'the first complete list of the datastore';
+  /** Whether the log has it that the datastore is out of reach. */
+  private away = false;
 
   constructor(options: AnnouncerOptions) {
     this.config = options.config;
@@ -139,10 +141,16 @@ export class Announcer {
       announced: [...this.announced()].map(([prefix, a]) => ({ prefix, ...a })),
       held: this.holding ? [...this.gone.keys()] : [],
       leftOut: this.plan.leftOut,
-      gateways: [...this.speaker.peers.values()].map((peer) => ({
-        ...{ name: peer.config.name, address: peer.config.address, state: peer.state },
-      })),
+      gateways:
+        this.waitingFor === undefined
+          ? [...this.speaker.peers.values()].map(({ config: { name, address }, state }) => ({ name, address, state }))
+          : this.waiting(),
     };
+  }
+
+  /** The speaker has no neighbours before it runs; those there will be are known. */
+  private waiting(): AnnouncerStatus['gateways'] {
+    return this.config.bgp.neighbors.map(({ name, address }) => ({ name, address, state: 'waiting' }));
   }
 
   private *announced(): Generator<readonly [Prefix, Announcement]> {
@@ -165,6 +173,7 @@ export class Announcer {
       await this.wakeup.wait(signal);
       await sleep(GATHER_MS, signal, this.clock);
       if (signal.aborted) break;
+      this.logReach();
       if (!this.inSync) {
         // nobody hears it yet; what is decided now is not left for the end of the list
         if (this.facts.pending >= DECIDE_EARLY) this.decide();
@@ -177,7 +186,14 @@ export class Announcer {
       if (sessions) continue;
       const { minimumReady } = this.config.guard;
       const known = this.plan.wanted.size;
-      this.waitingFor = known < minimumReady ? `${minimumReady} prefixes; the datastore has ${known}` : undefined;
+      const waitingFor = known < minimumReady ? `${minimumReady} prefixes; the datastore has ${known}` : undefined;
+      if (waitingFor !== undefined && waitingFor !== this.waitingFor) {
+        this.log.warn(
+          { minimumReady, known },
+          'too few prefixes are known: no session is opened before there are more',
+        );
+      }
+      this.waitingFor = waitingFor;
       if (this.waitingFor !== undefined) continue;
       sessions = this.speaker.run(signal);
       this.tidy.sessionsStart();
@@ -186,6 +202,14 @@ export class Announcer {
     this.recheck?.[Symbol.dispose]();
     this.memory.flush();
     await sessions;
+  }
+
+  private logReach(): void {
+    const reason = this.sources.every((source) => source.heard) ? this.stale : undefined;
+    if ((reason !== undefined) === this.away) return;
+    this.away = reason !== undefined;
+    if (this.away) this.log.warn({ reason }, 'the datastore is out of reach: what is announced stays as it is');
+    else this.log.info({}, 'the datastore answers again');
   }
 
   /** Brings the announcements up to date as far as the guard allows. */

@@ -3,10 +3,34 @@ import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { GodwitError, printable, sleep } from '../base/mod.ts';
 import { NetworkNamespace } from '../sys/mod.ts';
 import type { Lab } from './lab.ts';
-import { logFile, programOf } from './roster.ts';
+import { datastoreUrl } from './programs.ts';
+import { logFile, programOf, programsOf } from './roster.ts';
+import { usesDatastore } from './topology.ts';
 
-/** Starts it with this process's terminal, directory and environment. Throws GodwitError when there is no such program. */
-export function runIn(path: string, command: readonly string[]): Bun.Subprocess {
+/**
+ * What Godwit's own commands are to find when they run in a lab's node without saying where: its datastore, and the sockets
+ * of the speaker and the announcer there.
+ */
+export function environmentIn(
+  { layout, topology }: Pick<Lab, 'layout' | 'topology'>,
+  node: string,
+): Record<string, string> {
+  const found: Record<string, string> = {};
+  if (usesDatastore(topology)) found['GODWIT_DATASTORE'] = datastoreUrl(layout, topology.datastore);
+  for (const { who, machine, kind } of programsOf(topology)) {
+    const control = `${layout.programDirectory(who)}/control`;
+    if (machine !== node) continue;
+    if (kind === 'godwit') found['GODWIT_BGP_SOCKET'] = control;
+    if (kind === 'gateway') found['GODWIT_GATEWAY_SOCKET'] = control;
+  }
+  return found;
+}
+
+/**
+ * Starts it with this process's terminal, directory and environment, to which `more` is added. Throws GodwitError when there
+ * is no such program.
+ */
+export function runIn(path: string, command: readonly string[], more: Record<string, string> = {}): Bun.Subprocess {
   const [name] = command;
   if (name === undefined || Bun.which(name) === null) {
     const hint =
@@ -14,7 +38,8 @@ export function runIn(path: string, command: readonly string[]): Bun.Subprocess 
     throw new GodwitError('usage', `no such command: ${printable(name ?? '', 80)}`, { hint });
   }
   using namespace = NetworkNamespace.open(path);
-  return namespace.run(() => Bun.spawn([...command], { stdio: ['inherit', 'inherit', 'inherit'] }));
+  const env = { ...process.env, ...more };
+  return namespace.run(() => Bun.spawn([...command], { env, stdio: ['inherit', 'inherit', 'inherit'] }));
 }
 
 /** The log file of a program: an agent by its host, a routing program by its machine, an announcer, the datastore. */

@@ -11,7 +11,7 @@ export type { DrillReport } from './drill.ts';
 export { takeDown } from './down.ts';
 export { graphFormats, graphOf } from './graph.ts';
 export type { GraphFormat } from './graph.ts';
-export { followLog, logOf, runIn } from './inside.ts';
+export { environmentIn, followLog, logOf, runIn } from './inside.ts';
 export { findLab, namespaceIn, summarizeLabs } from './lab.ts';
 export type { Lab, LabSummary } from './lab.ts';
 export { LabLayout } from './layout.ts';

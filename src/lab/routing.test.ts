@@ -1,5 +1,7 @@
 import { expect, test } from 'bun:test';
 import { bundledScenarios } from './bundled.ts';
+import { environmentIn } from './inside.ts';
+import { LabLayout } from './layout.ts';
 import { readScenario } from './read.ts';
 import { announcerConfig, routingConfig } from './routing.ts';
 import { demandedSessions, establishedInBird, establishedInFrr, establishedInGodwit } from './sessions.ts';
@@ -92,4 +94,16 @@ test('what the programs say of their sessions', () => {
   for (const read of [establishedInBird, establishedInFrr, establishedInGodwit])
     expect(read(undefined)).toBeUndefined();
   expect(establishedInFrr('not JSON')).toBeUndefined();
+});
+
+test('a command in a node of the lab finds the datastore, and the speaker or announcer of that node', () => {
+  const of = (name: string, node: string) =>
+    environmentIn({ layout: new LabLayout('l'), topology: scenario(name) }, node);
+  const store = { GODWIT_DATASTORE: 'unix:///run/godwit/lab/l/datastore/store.sock' };
+  const programs = '/run/godwit/lab/l/programs';
+  expect(of('gateway-announcer-godwit', 'watch1')).toEqual({
+    ...{ ...store, GODWIT_GATEWAY_SOCKET: `${programs}/announcer1/control` },
+  });
+  expect(of('gateway-announcer-godwit', 'gw2')).toEqual({ ...store, GODWIT_BGP_SOCKET: `${programs}/gw2/control` });
+  expect(of('gateway-announcer', 'gw2')).toEqual(store);
 });

@@ -26,6 +26,11 @@ export abstract class Source {
     return this.parts.length > 0 && this.parts.every((part) => part.inSync);
   }
 
+  /** Whether there was a word yet, good or bad, about every part. */
+  get heard(): boolean {
+    return this.parts.length > 0 && this.parts.every(({ stale }) => stale !== NOT_YET);
+  }
+
   /** Why the picture may be old; undefined when it is not. */
   get stale(): string | undefined {
     return this.parts.length === 0 ? NOT_YET : this.parts.find((part) => part.stale !== undefined)?.stale;
