@@ -17,6 +17,7 @@ import {
 } from '../gateway/mod.ts';
 import type { AnnouncerStatus, PeerFormat } from '../gateway/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
+import { comparePrefixes } from '../net/mod.ts';
 import { useDatastore, withDatastore } from './datastore.ts';
 import type { DatastoreCommandOptions } from './datastore.ts';
 import { print, show, table, withOutput } from './output.ts';
@@ -131,7 +132,9 @@ function statusText(status: AnnouncerStatus): string {
     '',
     table(
       ['PREFIX', 'NEXT HOP', 'NODE', 'NOTE'],
-      status.announced.map((a) => [a.prefix, a.nextHop, a.node, noteOf(a, heldNow)]),
+      [...status.announced]
+        .sort((a, b) => comparePrefixes(a.prefix, b.prefix))
+        .map((a) => [a.prefix, a.nextHop, a.node, noteOf(a, heldNow)]),
     ),
   ];
   if (leftOut.length > 0) {

@@ -195,13 +195,27 @@ export class Announcer {
       }
       this.waitingFor = waitingFor;
       if (this.waitingFor !== undefined) continue;
-      sessions = this.speaker.run(signal);
+      sessions = this.speaking(signal);
       this.tidy.sessionsStart();
     }
     this.tidy[Symbol.dispose]();
     this.recheck?.[Symbol.dispose]();
     this.memory.flush();
     await sessions;
+  }
+
+  /**
+   * Ends without a word to the gateways, as agents do: who owns what is the same as before, and by graceful restart they
+   * keep the routes until this announcer is back.
+   */
+  private speaking(signal: AbortSignal): Promise<void> {
+    const stop = new AbortController();
+    const leave = () => {
+      this.speaker.vanish();
+      stop.abort();
+    };
+    signal.addEventListener('abort', leave, { once: true });
+    return this.speaker.run(stop.signal);
   }
 
   private logReach(): void {
@@ -275,6 +289,7 @@ export class Announcer {
       if (later !== undefined) this.recheck = this.clock.after(later, () => this.wakeup.notify());
       return 0;
     }
+    if (this.holding) this.log.info({}, 'nothing is held any more');
     this.holding = false;
     const count = gone.size;
     for (const prefix of gone.keys()) {

@@ -80,15 +80,24 @@ export class Daemon implements AsyncDisposable {
 
   /** SIGKILL to all its processes, and waits until they are gone. */
   async kill(): Promise<void> {
-    this.slay();
+    await this.end('SIGKILL');
+  }
+
+  /** The same by SIGTERM. */
+  async stop(): Promise<void> {
+    await this.end('SIGTERM');
+  }
+
+  private async end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
+    this.slay(signal);
     for (const child of this.children) {
       if (child.exitCode === null && child.signalCode === null) await new Promise((gone) => child.once('exit', gone));
     }
     this.children.length = 0;
   }
 
-  private slay(): void {
-    for (const child of this.children) if (child.exitCode === null) child.kill('SIGKILL');
+  private slay(signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): void {
+    for (const child of this.children) if (child.exitCode === null) child.kill(signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
