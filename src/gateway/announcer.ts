@@ -12,17 +12,16 @@ import { createSpeaker, networkAttributes } from '../bgp/mod.ts';
 import type { Speaker } from '../bgp/mod.ts';
 import { prefixCovers } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
-import { CoverSet } from './aggregate.ts';
 import { needsStatus, sameAnnouncement } from './announce.ts';
 import type { Announcement, LeftOut } from './announce.ts';
 import type { GatewayConfig } from './config.ts';
 import { FactTable } from './facts.ts';
 import { COVERED } from './gateways.ts';
-import { Guard } from './guard.ts';
 import { Memory } from './memory.ts';
 import { Plan } from './plan.ts';
 import type { Source } from './sources/mod.ts';
 import { Tidy } from './tidy.ts';
+import { Withdrawals } from './withdrawals.ts';
 
 /** RFC 8326 §2: take another way if there is one. */
 const GRACEFUL_SHUTDOWN = '65535:0';
@@ -58,17 +57,14 @@ export class Announcer {
   private readonly speaker: Speaker;
   private readonly facts = new FactTable();
   private readonly plan: Plan;
-  private readonly guard = new Guard();
   private readonly memory: Memory;
   private readonly tidy: Tidy;
   private readonly wakeup = new Wakeup();
   /** Announced and not wanted any more. Everything wanted is announced, so this is all there is to remember. */
-  private readonly gone: Map<Prefix, Announcement>;
+  private readonly gone: Withdrawals;
   /** What the earlier life announced, as long as it matters. */
   private readonly recalled: Set<Prefix>;
   private listed = false;
-  private holding = false;
-  private recheck: Disposable | undefined;
   private waitingFor: string | undefined = 'the first complete list of the datastore';
   /** Whether the log has it that the datastore is out of reach. */
   private away = false;
@@ -81,8 +77,14 @@ export class Announcer {
     this.plan = new Plan(this.facts, this.config.announce);
     this.memory = new Memory(this.config.stateFile, () => this.announced(), this.clock, this.log);
     this.tidy = new Tidy(this.clock);
-    this.gone = this.memory.recall();
-    this.recalled = new Set(this.gone.keys());
+    const recalled = this.memory.recall();
+    this.recalled = new Set(recalled.keys());
+    const acts = {
+      withdraw: (prefix: Prefix) => void this.speaker.withdraw(prefix),
+      tell: (prefix: Prefix, announcement: Announcement) => this.tell(prefix, announcement),
+      again: () => this.wakeup.notify(),
+    };
+    this.gone = new Withdrawals(recalled, acts, this.clock, this.log);
     // Not `restarting`: nothing it hears changes what it says, so there is no neighbour to wait for. Gateways keep what
     // an earlier life told them until this one's End-of-RIB all the same.
     this.speaker = createSpeaker({ config: this.config.bgp, log: this.log, clock: this.clock });
@@ -98,18 +100,10 @@ export class Announcer {
     await Promise.all([...sources, this.announcing(signal)]);
   }
 
-  /**
-   * Lets the held withdrawals go: those that are held now, and not what may be gone by the time somebody looks. They do
-   * not count for the guard any more. Gives how many there were.
-   */
+  /** Lets the held withdrawals go. Gives how many there were. */
   confirm(): number {
-    const count = this.holding ? this.gone.size : 0;
-    if (count === 0) return 0;
-    for (const prefix of this.gone.keys()) this.withdraw(prefix);
-    this.holding = false;
-    this.recheck?.[Symbol.dispose]();
-    this.memory.changed();
-    this.log.info({ withdrawn: count }, 'what was held is confirmed');
+    const count = this.gone.confirm();
+    if (count > 0) this.memory.changed();
     return count;
   }
 
@@ -139,7 +133,7 @@ export class Announcer {
       datastore: { inSync: this.inSync, stale: this.stale },
       waitingFor: this.waitingFor,
       announced: [...this.announced()].map(([prefix, a]) => ({ prefix, ...a })),
-      held: this.holding ? [...this.gone.keys()] : [],
+      held: this.gone.held,
       leftOut: this.plan.leftOut,
       gateways:
         this.waitingFor === undefined
@@ -199,7 +193,7 @@ export class Announcer {
       this.tidy.sessionsStart();
     }
     this.tidy[Symbol.dispose]();
-    this.recheck?.[Symbol.dispose]();
+    this.gone[Symbol.dispose]();
     this.memory.flush();
     await sessions;
   }
@@ -229,7 +223,7 @@ export class Announcer {
   /** Brings the announcements up to date as far as the guard allows. */
   private update(): void {
     const changes = this.decide();
-    const withdrawn = this.letGo();
+    const withdrawn = this.gone.letGo(this.plan.wanted, this.config.guard);
     if (changes > 0 || withdrawn > 0) this.memory.changed();
   }
 
@@ -241,10 +235,10 @@ export class Announcer {
       const announced = before ?? this.gone.get(prefix);
       const announcement = wanted.get(prefix);
       if (announcement) {
-        this.gone.delete(prefix);
+        this.gone.drop(prefix);
         if (!sameAnnouncement(announced, announcement)) this.tell(prefix, announcement);
       } else if (announced && this.maybeHeard(prefix)) this.noLongerWanted(prefix, announced);
-      else this.withdraw(prefix);
+      else this.gone.now(prefix);
     }
     return changed.size;
   }
@@ -255,65 +249,19 @@ export class Announcer {
   }
 
   private noLongerWanted(prefix: Prefix, announced: Announcement): void {
-    this.gone.set(prefix, announced);
+    this.gone.add(prefix, announced);
     if (!announced.aggregate) return;
     // smaller ones have taken its place: it must go at once, or it draws what is not its own, and nobody is cut off
     for (const other of this.plan.wanted.keys()) {
       if (!prefixCovers(prefix, other)) continue;
-      this.withdraw(prefix);
+      this.gone.now(prefix);
       return;
-    }
-  }
-
-  private withdraw(prefix: Prefix): void {
-    this.gone.delete(prefix);
-    this.speaker.withdraw(prefix);
-  }
-
-  /** Withdraws what is not wanted any more, if that is not too much. Gives how many were withdrawn. */
-  private letGo(): number {
-    const { config, gone, guard } = this;
-    const announced = this.plan.wanted.size + gone.size;
-    const now = this.clock.now();
-    const allowed = guard.allows(announced, gone.size, config.guard, now);
-    this.recheck?.[Symbol.dispose]();
-    if (!allowed) {
-      if (!this.holding) {
-        const fields = { held: gone.size, announced, wanted: this.plan.wanted.size };
-        this.log.error(fields, 'too much would be withdrawn at once; held until confirmed (godwit gateway confirm)');
-      }
-      this.holding = true;
-      this.uncover();
-      // a few more than allowed pass a little later, when something leaves the window
-      const later = guard.nextChange(config.guard, now);
-      if (later !== undefined) this.recheck = this.clock.after(later, () => this.wakeup.notify());
-      return 0;
-    }
-    if (this.holding) this.log.info({}, 'nothing is held any more');
-    this.holding = false;
-    const count = gone.size;
-    for (const prefix of gone.keys()) {
-      this.withdraw(prefix);
-      guard.withdrawn(prefix, now);
-    }
-    return count;
-  }
-
-  /** What is held is told one by one when the aggregate that stood for it is gone: some gateways had nothing else. */
-  private uncover(): void {
-    const aggregates = new CoverSet();
-    for (const [prefix, { aggregate }] of this.announced()) if (aggregate) aggregates.add(prefix);
-    for (const [prefix, announcement] of this.gone) {
-      if (!announcement.covered || aggregates.covers(prefix)) continue;
-      const alone = { ...announcement, covered: false };
-      this.gone.set(prefix, alone);
-      this.tell(prefix, alone);
     }
   }
 
   private tell(prefix: Prefix, announcement: Announcement): void {
     this.tidy.worked();
-    this.guard.announced(prefix);
+    this.gone.told(prefix);
     const { nextHop, draining, covered } = announcement;
     const { communities: always, med } = this.config.announce;
     const communities = [...always, ...(draining ? [GRACEFUL_SHUTDOWN] : []), ...(covered ? [COVERED] : [])];
