@@ -14,8 +14,8 @@ const START_GROWTH = 8 * 2 ** 20;
 /** Objects read, or prefixes told, between two looks at the growth. */
 const LOOK_EVERY = 50;
 /** While the sessions start, milliseconds between two looks, and how many. */
-const START_INTERVAL_MS = 50;
-const START_ROUNDS = 40;
+const START_INTERVAL_MS = 15;
+const START_ROUNDS = 130;
 /** From then on now and then: code that ran for one change need not stay in memory, either. */
 const INTERVAL_MS = 60_000;
 
