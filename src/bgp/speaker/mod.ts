@@ -1,7 +1,8 @@
 /**
  * The speaker: everything that touches sockets, timers and the order of work. Read `speaker.ts` first (what a speaker
- * is), then `peer.ts` (a neighbour: carries out the session machine's actions), `established.ts` (messages of a session),
- * `connection.ts` (framing and back-pressure) and `scheduler.ts` (who has a turn when).
+ * is), then `neighbors.ts` (who they are), `peer.ts` (one of them: carries out the session machine's actions), `links.ts`
+ * (its connections), `established.ts` (messages of a session), `connection.ts` (framing and back-pressure) and
+ * `scheduler.ts` (who has a turn when).
  */
 export { neighborFromRange } from './admission.ts';
 export { FakeNetwork } from './fake-network.ts';

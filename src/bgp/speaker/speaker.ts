@@ -7,14 +7,11 @@ import { compileLate, compileSoon, GodwitError, silentLogger, systemClock } from
 import type { Clock, Logger } from '../../base/mod.ts';
 import type { Family, Prefix } from '../../net/mod.ts';
 import { releaseCode } from '../../sys/mod.ts';
-import { diffConfig, neighborKey } from '../config/mod.ts';
-import type { BgpConfig, ConfigDiff, NeighborConfig, PrefixLimit } from '../config/mod.ts';
+import { diffConfig } from '../config/mod.ts';
+import type { BgpConfig, ConfigDiff, PrefixLimit } from '../config/mod.ts';
 import { createRib, directResolver, warmUp } from '../rib/mod.ts';
 import type { LocalRoute, NextHopResolver, PeerId, Rib } from '../rib/mod.ts';
-import { Afi, CeaseSubcode, ceaseNotification, Safi } from '../wire/mod.ts';
-import type { Negotiated } from '../wire/mod.ts';
-import { HostAddresses } from './addresses.ts';
-import { Admission, neighborFromRange } from './admission.ts';
+import { CeaseSubcode, ceaseNotification } from '../wire/mod.ts';
 import { Deferral } from './deferral.ts';
 import { EventHub } from './events.ts';
 import type { SpeakerEvent } from './events.ts';
@@ -23,12 +20,12 @@ import type { FibSink } from './fib-feed.ts';
 import { Listeners } from './listeners.ts';
 import { networkAttributes } from './networks.ts';
 import { TcpNetwork } from './network.ts';
-import type { Network, Socket } from './network.ts';
+import type { Network } from './network.ts';
+import { Neighbors } from './neighbors.ts';
 import { buildOpen, identifierOf } from './open.ts';
-import { Peer } from './peer.ts';
-import type { PeerContext } from './peer.ts';
+import type { Peer, PeerContext } from './peer.ts';
+import { prefixesCease } from './prefix-limit.ts';
 import type { DevicesOf } from '../policy/mod.ts';
-import { PolicyBook } from './policies.ts';
 import { Scheduler } from './scheduler.ts';
 import { SparseLog } from './sparse-log.ts';
 import { SESSION_WORK, Tidy, WARM_UP_WORK } from './tidy.ts';
@@ -55,8 +52,6 @@ export interface SpeakerOptions {
 export class Speaker {
   readonly events = new EventHub();
   readonly rib: Rib;
-  /** By `neighborKey`. */
-  readonly peers = new Map<string, Peer>();
   /** Resolves when all listeners are up. */
   readonly ready: Promise<void>;
   readonly startedAt: number;
@@ -68,16 +63,10 @@ export class Speaker {
   private readonly network: Network;
   private readonly fib: FibFeed | undefined;
   private readonly scheduler: Scheduler;
-  private readonly addresses: HostAddresses;
   private readonly deferral: Deferral;
-  private readonly byId: (Peer | undefined)[] = [];
   private readonly listeners: Listeners;
-  private readonly context: PeerContext;
-  private readonly admission: Admission;
+  private readonly neighbors: Neighbors;
   private readonly sparseLog: SparseLog;
-  private policies: PolicyBook;
-  /** Where packets to a next hop leave, for policies that ask. */
-  private readonly devicesOf: DevicesOf;
   private readonly warm: boolean;
   private readonly tidy: Tidy | undefined;
   private running = false;
@@ -91,18 +80,15 @@ export class Speaker {
     this.random = options.random ?? Math.random;
     this.network = options.network ?? new TcpNetwork(clock);
     this.sparseLog = new SparseLog(clock, log);
-    this.admission = new Admission(this.sparseLog);
-    this.listeners = new Listeners(this.network, (socket) => this.accept(socket));
+    this.listeners = new Listeners(this.network, (socket) => this.neighbors.accept(socket));
     this.warm = options.warmUp === true;
     if (this.warm) this.tidy = new Tidy(clock);
     this.startedAt = clock.wallNow();
-    this.addresses = new HostAddresses(clock);
     const resolver = options.resolver ?? directResolver;
-    this.devicesOf = (nextHop) => {
+    const devicesOf: DevicesOf = (nextHop) => {
       const found = resolver.resolve(nextHop);
       return found.reachable ? found.hops.map(({ device }) => device) : [];
     };
-    this.policies = new PolicyBook(config, undefined, this.devicesOf);
     this.ready = new Promise((resolve) => (this.markReady = resolve));
     this.scheduler = new Scheduler(clock, {
       work: () => this.rib.work(),
@@ -123,7 +109,7 @@ export class Speaker {
           this.withPeer(id, (peer) => this.prefixLimit(peer, family, direction, level, count)),
       },
     });
-    this.context = {
+    const context: PeerContext = {
       clock,
       random: this.random,
       log,
@@ -143,13 +129,21 @@ export class Speaker {
         this.scheduler.input();
         this.tidy?.worked(1);
       },
-      establishing: (peer, negotiated, socket) => this.establishing(peer, negotiated, socket),
+      establishing: (peer, negotiated, socket) => this.neighbors.establishing(peer, negotiated, socket),
       established: () => {
         this.deferral.check(this.peers);
         this.tidy?.worked(SESSION_WORK);
       },
-      ended: (peer) => this.ended(peer),
+      ended: (peer) => {
+        this.neighbors.forgetIfIdle(peer);
+        this.deferral.check(this.peers);
+      },
     };
+    this.neighbors = new Neighbors({
+      ...{ config, clock, rib: this.rib, context, devicesOf },
+      emit: (event) => this.events.emit(event),
+      forget: (peer) => this.scheduler.forget(peer),
+    });
     this.deferral = new Deferral(
       clock,
       options.restarting === true && config.gracefulRestart.mode === 'on',
@@ -161,14 +155,22 @@ export class Speaker {
     if (options.fib) this.fib = new FibFeed(this.rib, options.fib, () => this.scheduler.workReady());
   }
 
+  /** By `neighborKey`. */
+  get peers(): Map<string, Peer> {
+    return this.neighbors.byKey;
+  }
+
+  private withPeer(id: PeerId, act: (peer: Peer) => void): void {
+    const peer = this.neighbors.find(id);
+    if (peer) act(peer);
+  }
+
   /** Listens, dials and works until `signal`; then says goodbye to every neighbour. Throws when a listener fails. */
   async run(signal: AbortSignal): Promise<void> {
     this.running = true;
     this.listeners.apply(this.config);
     for (const network of this.config.networks) this.rib.announce(networkAttributes(network));
-    this.admission.apply(this.config);
-    for (const neighbor of this.config.neighbors) this.addPeer(neighbor);
-    for (const peer of this.peers.values()) peer.start();
+    this.neighbors.start(this.config);
     this.deferral.check(this.peers);
     this.scheduler.workReady();
     this.markReady();
@@ -215,58 +217,12 @@ export class Speaker {
     }
     this.listeners.apply(config);
     this.config = config;
-    this.policies = new PolicyBook(config, this.policies, this.devicesOf);
-    this.admission.apply(config);
-    for (const [key, change] of diff.neighbors) {
-      if (change.what === 'removed') this.removePeer(this.peers.get(key));
-    }
-    for (const neighbor of config.neighbors) this.applyNeighbor(neighbor, diff);
-    this.applyRanges(diff);
+    this.neighbors.apply(config, diff);
     this.applyNetworks(config, diff);
     // one that was waited for may be no neighbour any more
     this.deferral.check(this.peers);
     this.scheduler.workReady();
     return diff;
-  }
-
-  private applyNeighbor(neighbor: NeighborConfig, diff: ConfigDiff): void {
-    const key = neighborKey(neighbor.address, neighbor.device);
-    const change = diff.neighbors.get(key);
-    const existing = this.peers.get(key);
-    // a neighbour that a range brought in is a configured one from now on
-    if (existing?.range !== undefined) this.removePeer(existing);
-    const peer = this.peers.get(key);
-    if (!peer) {
-      this.addPeer(neighbor).start();
-      return;
-    }
-    peer.config = neighbor;
-    if (change?.what === 'reset') {
-      // as somebody else, or of other tables, its old routes mean nothing
-      const same = !change.because.some((setting) => setting === 'remoteAs' || setting === 'localAs');
-      peer.renew(same ? 'keep' : 'drop');
-      this.rib.updatePeer(peer.id, this.policies.peerConfig(neighbor));
-    } else this.refreshPeer(peer); // the RIB sees what differs
-  }
-
-  private applyRanges(diff: ConfigDiff): void {
-    for (const peer of this.peers.values()) {
-      if (peer.range === undefined) continue;
-      const range = this.admission.range(peer.range);
-      const change = diff.dynamic.get(peer.range);
-      if (!range || change?.what === 'removed') this.removePeer(peer);
-      else {
-        peer.config = neighborFromRange(range, peer.address, peer.config.device);
-        if (change?.what === 'reset') peer.renew('drop');
-        else this.refreshPeer(peer);
-      }
-    }
-  }
-
-  private refreshPeer(peer: Peer): void {
-    const { session } = peer;
-    const facts = session?.active ? this.facts(session.negotiated, session.connection.socket) : undefined;
-    this.rib.updatePeer(peer.id, this.policies.peerConfig(peer.config, facts));
   }
 
   private applyNetworks(config: BgpConfig, diff: ConfigDiff): void {
@@ -275,83 +231,7 @@ export class Speaker {
     for (const network of config.networks) if (fresh.has(network.prefix)) this.rib.announce(networkAttributes(network));
   }
 
-  // ---- neighbours
-
-  private addPeer(config: NeighborConfig, range?: string): Peer {
-    const id = this.rib.addPeer(this.policies.peerConfig(config));
-    const peer = new Peer(this.context, config, id, range);
-    this.peers.set(peer.key, peer);
-    this.byId[id] = peer;
-    if (range !== undefined) this.admission.count(range, 1);
-    this.events.emit({ type: 'added', neighbor: peer.key });
-    return peer;
-  }
-
-  private removePeer(peer: Peer | undefined): void {
-    if (!peer || this.peers.get(peer.key) !== peer) return;
-    this.peers.delete(peer.key);
-    if (peer.range !== undefined) this.admission.count(peer.range, -1);
-    // before the session ends, which would drop all routes in one go
-    this.rib.removePeer(peer.id);
-    peer.stop(ceaseNotification(CeaseSubcode.PeerDeconfigured));
-    this.scheduler.forget(peer);
-    this.byId[peer.id] = undefined;
-    this.events.emit({ type: 'removed', neighbor: peer.key });
-  }
-
-  private withPeer(id: PeerId, act: (peer: Peer) => void): void {
-    const peer = this.byId[id];
-    if (peer) act(peer);
-  }
-
-  /** A connection came in on one of the listeners. */
-  private accept(socket: Socket): void {
-    const { remote, device } = socket;
-    // one that was configured without a device is meant on every device
-    const known = this.peers.get(neighborKey(remote, device)) ?? this.peers.get(remote);
-    if (known) {
-      known.accept(socket);
-      return;
-    }
-    const range = this.admission.admit(remote);
-    if (!range) {
-      socket.abort();
-      return;
-    }
-    const peer = this.addPeer(neighborFromRange(range, remote, device), range.range);
-    peer.start();
-    peer.accept(socket);
-  }
-
-  /** A dynamic neighbour that is gone, with its routes, is forgotten. */
-  private ended(peer: Peer): void {
-    if (peer.range !== undefined) {
-      this.clock.after(0, () => {
-        if (this.running && peer.idle) this.removePeer(peer);
-      });
-    }
-    this.deferral.check(this.peers);
-  }
-
-  private facts(negotiated: Negotiated, { local, remote, device }: Socket) {
-    const sharedSubnet = this.addresses.sharedSubnet(local, remote, device);
-    return { asn: negotiated.peerAsn, ...(sharedSubnet !== undefined && { sharedSubnet }) };
-  }
-
-  private establishing(peer: Peer, negotiated: Negotiated, socket: Socket): void {
-    const facts = this.facts(negotiated, socket);
-    const { local, device } = socket;
-    this.rib.updatePeer(peer.id, this.policies.peerConfig(peer.config, facts));
-    const { linkLocal, ...localAddress } = this.addresses.nextHops(local, device);
-    this.rib.sessionUp(peer.id, {
-      routerId: negotiated.peerIdentifier,
-      context: negotiated.context,
-      localAddress,
-      ...(device !== undefined && { device }),
-      // RFC 2545 §3: means nothing to a neighbour that is not on the link
-      ...(linkLocal !== undefined && (facts.sharedSubnet ?? device) !== undefined && { localLinkLocal: linkLocal }),
-    });
-  }
+  // ---- what the tables tell
 
   private endOfRib(peer: Peer, family: Family): void {
     peer.session?.endOfRib(family);
@@ -372,17 +252,10 @@ export class Speaker {
     const settings = peer.config.families[family];
     const limit: PrefixLimit | undefined = direction === 'in' ? settings?.maxPrefix : settings?.maxPrefixOut;
     if (level !== 'exceeded' || !limit || limit.action === 'warn') return;
-    // RFC 4486 §4: AFI, SAFI and the limit
-    const data = new Uint8Array(7);
-    const view = new DataView(data.buffer);
-    view.setUint16(0, family === 4 ? Afi.IPv4 : Afi.IPv6);
-    view.setUint8(2, Safi.Unicast);
-    view.setUint32(3, limit.limit);
-    const cease = { ...ceaseNotification(CeaseSubcode.MaximumPrefixes), data };
     // not in the middle of the UPDATE that crossed the limit
     this.clock.after(0, () => {
       if (!this.running || this.peers.get(peer.key) !== peer) return; // gone meanwhile
-      peer.limited(limit.action === 'restart' ? limit.restartAfter : undefined, cease);
+      peer.limited(limit.action === 'restart' ? limit.restartAfter : undefined, prefixesCease(family, limit.limit));
     });
   }
 
@@ -403,7 +276,7 @@ export class Speaker {
   }
 
   private stop(): void {
-    this.running = false;
+    this.running = this.neighbors.running = false;
     this.deferral.cancel();
     this.tidy?.cancel();
     for (const peer of this.peers.values()) peer.stop(ceaseNotification(CeaseSubcode.AdministrativeShutdown));
