@@ -93,8 +93,8 @@ export class Neighbors {
       // as somebody else, or of other tables, its old routes mean nothing
       const same = !change.because.some((setting) => setting === 'remoteAs' || setting === 'localAs');
       peer.renew(same ? 'keep' : 'drop');
-      this.rib.updatePeer(peer.id, this.policies.peerConfig(neighbor));
-    } else this.refreshPeer(peer); // the RIB sees what differs
+    }
+    this.refreshPeer(peer); // the RIB sees what differs
   }
 
   private applyRanges(diff: ConfigDiff): void {
@@ -113,7 +113,8 @@ export class Neighbors {
 
   private refreshPeer(peer: Peer): void {
     const { session } = peer;
-    const facts = session?.active ? this.facts(session.negotiated, session.connection.socket) : undefined;
+    // also of one that restarts: its routes are those of who it was
+    const facts = session && this.facts(session.negotiated, session.connection.socket);
     this.rib.updatePeer(peer.id, this.policies.peerConfig(peer.config, facts));
   }
 

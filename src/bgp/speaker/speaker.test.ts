@@ -314,4 +314,39 @@ describe('a reload', () => {
     await world.pass(5000);
     expect([...one.rib.routes({})].length).toBe(2);
   });
+
+  test('that renews a session keeps the routes as those of who it was', async () => {
+    using world = new World();
+    const settings = (hold: number) =>
+      `${graceful}policies: { ours: [{ match: { neighborAs: [65002] }, then: accept }] }\n` +
+      `neighbors: [{ address: ${b}, as: external, import: ours, timers: { hold: ${hold} } }]\n`;
+    const one = world.speaker(a, 65001, settings(90));
+    world.speaker(b, 65002, `${graceful}networks: [10.8.0.0/16]\n${neighbor(a, 65001)}`);
+    await world.pass(2000);
+    const path = () => [...one.rib.routes({})][0]?.paths[0];
+    expect(path()).toMatchObject({ state: 'best', stale: false });
+    one.apply(reloaded(a, 65001, settings(60)));
+    while (one.rib.work()); // before the session is back
+    expect(path()).toMatchObject({ state: 'best', stale: true });
+    await world.pass(5000);
+    expect(path()).toMatchObject({ state: 'best', stale: false });
+  });
+
+  test('while a neighbour of a range restarts: it is still who it was, and its routes stay', async () => {
+    using world = new World();
+    const range = (more = '') =>
+      `${graceful}policies: { ours: [{ match: { source: [ibgp] }, then: accept }] }\n` +
+      `dynamic: [{ range: 10.0.0.0/24, as: any, import: ours${more} }]\n`;
+    const one = world.speaker(a, 65001, range());
+    const two = world.speaker(b, 65001, `${graceful}networks: [10.8.0.0/16]\n${neighbor(a, 65001)}`);
+    await world.pass(2000);
+    const path = () => [...one.rib.routes({})][0]?.paths[0];
+    expect(path()).toMatchObject({ state: 'best', stale: false });
+    two.vanish();
+    await world.pass(500);
+    expect(path()).toMatchObject({ state: 'best', stale: true });
+    one.apply(reloaded(a, 65001, range(', weight: 5')));
+    await world.pass(500);
+    expect(path()).toMatchObject({ state: 'best', stale: true });
+  });
 });
