@@ -86,7 +86,7 @@ export class ImportStage {
     }
     if (after === received) return set;
     const made = sets.internAttributes(peer.origin, family, after);
-    sets.offer(made);
+    if (made !== 0) sets.offer(made);
     return made;
   }
 

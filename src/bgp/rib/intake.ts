@@ -2,6 +2,7 @@
  * Into the tables: what neighbours send, UPDATE by UPDATE, and what this speaker announces itself. Input is recorded and
  * marks prefixes; nothing is decided here.
  */
+import { GodwitError } from '../../base/mod.ts';
 import { familyOf } from '../../net/mod.ts';
 import type { Family, Prefix } from '../../net/mod.ts';
 import { IPV4_UNICAST, IPV6_UNICAST, RouteSource, UpdateView, decodeAttributes } from '../wire/mod.ts';
@@ -110,6 +111,7 @@ export class Intake {
     const attributes = { ...ownAttributes(family), ...route.attributes };
     const table = this.tables[family];
     const set = this.sets.internAttributes(this.self, family, attributes);
+    if (set === 0) throw new GodwitError('route', `the attributes of ${route.prefix} do not fit a message`);
     table.setPath(
       table.insertIndex((p) => p.insertText(route.prefix)),
       localPeer,

@@ -11,8 +11,10 @@ import {
   IPV4_UNICAST,
   IPV6_UNICAST,
   RouteSource,
+  attributesFit,
   decodeAttributes,
   encodeAttributes,
+  isHostAddress,
 } from '../wire/mod.ts';
 import type { AttributeFault, PathAttributes, ProtocolError } from '../wire/mod.ts';
 import type { Family } from '../../net/mod.ts';
@@ -98,8 +100,10 @@ export class AttributeSets extends SetColumns {
     return id;
   }
 
-  /** The set of these attributes, as made by a policy or by this speaker. */
+  /** The set of these attributes, as made by a policy or by this speaker; 0 when no message could carry them. */
   internAttributes(from: SetOrigin, family: Family, attributes: PathAttributes): number {
+    const host = from.kind === 'local' || isHostAddress(attributes.nextHop.address);
+    if (!host || !attributesFit(attributes)) return 0;
     const withPref = { ...attributes, localPref: attributes.localPref ?? 100 };
     const encoded = encodeAttributes(withPref, family === 4 ? IPV4_UNICAST : IPV6_UNICAST, contexts[madeContext & 7]!);
     const head = encoded.mpReach;

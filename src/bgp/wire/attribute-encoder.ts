@@ -86,6 +86,18 @@ export function encodeAttributes(
   return { family, octets: w.copy(), mpReach: inNlri ? undefined : encodeMpReach(family, a.nextHop) };
 }
 
+/**
+ * Whether attributes can be written down at all: the length of each is two octets. What neighbours send always can; a policy
+ * may add to it, and AS numbers of two octets become ones of four.
+ */
+export function attributesFit(a: PathAttributes): boolean {
+  const longest = Math.max(
+    encodedAsPathLength(a.asPath, 4),
+    4 * Math.max(a.communities.length, a.clusterList.length, a.extendedCommunities.length, a.largeCommunities.length),
+  );
+  return longest <= 0xffff;
+}
+
 const scratch = new Writer(4096);
 
 function header(w: Writer, flags: number, type: number, length: number): void {

@@ -18,7 +18,7 @@ export * from './framing.ts';
 export * from './iana.ts';
 export * from './messages.ts';
 export * from './negotiate.ts';
-export { sameNextHop } from './next-hop.ts';
+export { isHostAddress, sameNextHop } from './next-hop.ts';
 export * from './notification.ts';
 export * from './open.ts';
 export * from './prefixes.ts';

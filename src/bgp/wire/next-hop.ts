@@ -27,7 +27,7 @@ export function decodeNextHop(octets: Uint8Array): NextHop | undefined {
 }
 
 /** Not unspecified, not loopback, not multicast, not broadcast (RFC 4271 §6.3: "a valid IP host address"). */
-function isHostAddress(octets: Uint8Array): boolean {
+export function isHostAddress(octets: Uint8Array): boolean {
   if (octets.length === 4) {
     const first = octets[0]!;
     return first !== 0 && first !== 127 && (first < 224 || first > 239) && !octets.every((b) => b === 0xff);

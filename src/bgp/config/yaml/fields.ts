@@ -3,8 +3,9 @@
  * and what may be there.
  */
 import { z } from 'zod';
-import { parseAddress, parseAsn, parsePrefix } from '../../../net/mod.ts';
+import { addressBytes, parseAddress, parseAsn, parsePrefix } from '../../../net/mod.ts';
 import type { Asn, IpAddress, Prefix } from '../../../net/mod.ts';
+import { isHostAddress } from '../../wire/mod.ts';
 
 /** A configuration is parsed once: compiling the schema for it would take longer than parsing. */
 export const parseOptions = { jitless: true } as const;
@@ -84,6 +85,12 @@ export const choice = <const T extends string>(...choices: readonly T[]) =>
 export const address = field<IpAddress>('an IPv4 or IPv6 address', (value) =>
   typeof value === 'string' ? parseAddress(value) : undefined,
 );
+
+/** RFC 4271 §6.3: not unspecified, loopback, multicast or broadcast. */
+export const hostAddress = field<IpAddress>('the address of a host', (value) => {
+  const parsed = typeof value === 'string' ? parseAddress(value) : undefined;
+  return parsed && isHostAddress(addressBytes(parsed)) ? parsed : undefined;
+});
 
 export const routerId = field<IpAddress>('a dotted IPv4 address that is not 0.0.0.0', (value) => {
   const parsed = typeof value === 'string' ? parseAddress(value) : undefined;

@@ -89,6 +89,14 @@ describe('errors say line, setting, value and what is allowed', () => {
       `${base}neighbors: [{ address: 10.0.0.2, as: 1, tcpAo: x }]`,
       '3: neighbors[0].tcpAo: "x" is not; allowed: nothing: TCP-AO is not built; use password (TCP MD5)',
     ],
+    [
+      `${base}networks: [{ prefix: 10.0.0.0/8, nextHop: 127.0.0.1 }]`,
+      '3: networks[0].nextHop: "127.0.0.1" is not; allowed: the address of a host',
+    ],
+    [
+      `${base}policies: { p: [{ set: { nextHop: 'ff02::1' }, then: accept }] }`,
+      '3: policies.p[0].set.nextHop: "ff02::1" is not; allowed: the address of a host',
+    ],
     [`${base}networks: [10.0.0.1/8]`, '3: networks[0]: "10.0.0.1/8" is not; allowed: an IP prefix'],
     [
       `${base}dynamic: [{ range: 10.0.0.0/8, as: any }, { range: 10.1.0.0/16, as: any }]`,

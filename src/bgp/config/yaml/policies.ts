@@ -11,11 +11,11 @@ import type {
   PrefixRule,
 } from '../../policy/mod.ts';
 import {
-  address,
   asn,
   choice,
   field,
   forms,
+  hostAddress,
   integer,
   isMapping,
   list,
@@ -83,7 +83,7 @@ const set = section({
   removeCommunities: texts.optional(),
   setCommunities: texts.optional(),
   prepend: list(asn, 'AS numbers').optional(),
-  nextHop: address.optional(),
+  nextHop: hostAddress.optional(),
 });
 
 const verdict = choice('accept', 'reject', 'continue');

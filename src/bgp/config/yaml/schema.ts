@@ -4,12 +4,12 @@ import { err, ok } from '../../../base/mod.ts';
 import type { Result } from '../../../base/mod.ts';
 import { familyOf, prefixContains, prefixesOverlap } from '../../../net/mod.ts';
 import {
-  address,
   asn,
   choice,
   field,
   flag,
   forms,
+  hostAddress,
   integer,
   isMapping,
   list,
@@ -61,7 +61,7 @@ const network = forms((value) =>
   isMapping(value)
     ? section({
         prefix,
-        nextHop: address.optional(),
+        nextHop: hostAddress.optional(),
         med: integer(0, 0xffffffff).optional(),
         localPref: integer(0, 0xffffffff).optional(),
         communities: list(community, 'communities').default([]),
