@@ -146,12 +146,14 @@ describe('RFC 4271 §8.2.2, state by state', () => {
   }
 });
 
-test('a hold time of zero runs neither the hold nor the keepalive nor the send hold timer', () => {
+test('a hold time of zero: no hold, keepalive nor send hold timer, but only so long for the first KEEPALIVE', () => {
   const negotiated = agreement({ holdTime: 0 });
   const open = stepSession(sessionIn('OpenSent'), { type: 'BgpOpen', negotiated }, settings);
-  expect(open.actions.map(brief)).toEqual(['stopTimers', 'sendKeepalive']);
+  expect(open.actions.map(brief)).toEqual(['stopTimers', 'hold=240000', 'sendKeepalive']);
+  const lost = stepSession(open.session, { type: 'HoldTimerExpires' }, settings);
+  expect(lost.session.state).toBe('Idle');
   const up = stepSession(open.session, { type: 'KeepAliveMsg' }, settings);
-  expect(up.actions.map(brief)).toEqual(['sessionUp']);
+  expect(up.actions.map(brief)).toEqual(['-hold', 'sessionUp']);
 });
 
 test('a Hard Reset drops the routes although both sides agreed to keep them over NOTIFICATIONs', () => {

@@ -130,7 +130,7 @@ function inOpenConfirm(session: Session, event: SessionEvent, settings: SessionS
       return {
         session: { ...session, state: 'Established' },
         actions: [
-          ...restartHold(session.id, negotiated),
+          ...(negotiated.holdTime === 0 ? [stopHold(session.id)] : restartHold(session.id, negotiated)),
           ...startSendHold(session.id, negotiated, settings),
           { do: 'sessionUp', id: session.id, negotiated },
         ],
@@ -229,7 +229,9 @@ function confirmOpen(
     actions: [
       { do: 'stopTimers', id: session.id },
       ...first,
-      ...restartHold(session.id, negotiated),
+      // without a hold time the KEEPALIVE that confirms our OPEN has as long as the peer's OPEN had: else one that never
+      // sends it, and dies, would be waited for without end
+      ...(negotiated.holdTime === 0 ? [awaitConfirm(session.id, settings)] : restartHold(session.id, negotiated)),
       ...keepalive(session.id, negotiated, settings),
       ...startSendHold(session.id, negotiated, settings),
     ],
@@ -248,6 +250,13 @@ function restartHold(id: number, negotiated: Negotiated): SessionAction[] {
   if (negotiated.holdTime === 0) return [];
   return [{ do: 'startTimer', id, timer: 'hold', ms: negotiated.holdTime * 1000, jitter: false }];
 }
+
+/** In OpenConfirm without a hold time: the peer's KEEPALIVE must come. */
+function awaitConfirm(id: number, settings: SessionSettings): SessionAction {
+  return { do: 'startTimer', id, timer: 'hold', ms: settings.openHoldMs, jitter: false };
+}
+
+const stopHold = (id: number): SessionAction => ({ do: 'stopTimer', id, timer: 'hold' });
 
 /** The speaker starts this timer again each time the connection takes bytes; it expires only with bytes waiting. */
 function startSendHold(id: number, negotiated: Negotiated, settings: SessionSettings): SessionAction[] {
