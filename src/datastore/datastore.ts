@@ -94,9 +94,10 @@ export interface Datastore extends AsyncDisposable {
   watch(prefix: string, startRevision: Revision, signal: AbortSignal): AsyncIterable<WatchBatch>;
   /**
    * List, then watch, for ever: reconnects with jittered backoff, lists again and tells only the difference after
-   * compaction or a lost watch, never tells an older state of a key after a newer one.
+   * compaction or a lost watch, never tells an older state of a key after a newer one. `since`: a revision that was seen
+   * before, by an earlier life of the program; a list that is older is not believed either.
    */
-  follow(prefix: string, signal: AbortSignal): AsyncIterable<Update>;
+  follow(prefix: string, signal: AbortSignal, since?: Revision): AsyncIterable<Update>;
   /** A new lease; `id` asks for a particular one. */
   grantLease(ttlSeconds: number): Promise<{ readonly id: LeaseId; readonly ttlSeconds: number }>;
   /** Renews once; gives the new time to live, throws `lease-not-found` when the lease is gone. */

@@ -2,6 +2,7 @@
 import { connect } from 'node:net';
 import { Connection } from '../../src/datastore/client/connection.ts';
 import type { DuplexCall } from '../../src/datastore/client/connection.ts';
+import { parseDatastoreUrl } from '../../src/datastore/client/endpoints.ts';
 import { GrpcError } from '../../src/datastore/wire/grpc.ts';
 import { methods } from '../../src/datastore/wire/services.ts';
 import type { Decoded, MessageType, Outgoing } from '../../src/datastore/wire/protobuf.ts';
@@ -25,12 +26,11 @@ export class EtcdApi implements Disposable {
     this.connection = connection;
   }
 
-  /** `etcd://127.0.0.1:PORT` */
+  /** `etcd://127.0.0.1:PORT` or `unix:///PATH` */
   static async connect(url: string): Promise<EtcdApi> {
-    const { hostname: host, port } = new URL(url.replace('etcd:', 'http:'));
-    const socket = connect({ host, port: Number(port) });
+    const [endpoint] = parseDatastoreUrl(url);
     const times = { pingAfterMs: 60_000, pingTimeoutMs: 10_000 };
-    return new EtcdApi(await Connection.over(socket, `http://${host}:${port}`, times));
+    return new EtcdApi(await Connection.over(connect(endpoint!.address), endpoint!.authority, times));
   }
 
   call<In, Out>(method: AnyMethod<In, Out>, request: In): Promise<Out> {

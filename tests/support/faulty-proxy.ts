@@ -4,9 +4,10 @@ import type { Server, Socket } from 'node:net';
 import { silentLogger } from '../../src/base/mod.ts';
 import { grpcStatus, GrpcError } from '../../src/datastore/wire/grpc.ts';
 import type { rangeResponse, RangeRequest, WatchResponse } from '../../src/datastore/wire/messages.ts';
-import type { Decoded } from '../../src/datastore/wire/protobuf.ts';
+import type { Decoded, MessageType } from '../../src/datastore/wire/protobuf.ts';
 import { methods } from '../../src/datastore/wire/services.ts';
 import { duplex, GrpcServer, unary } from '../../src/datastore/store/grpc-server.ts';
+import type { Handler } from '../../src/datastore/store/grpc-server.ts';
 import { EtcdApi } from './etcd-api.ts';
 import { freePort } from './ports.ts';
 
@@ -88,11 +89,20 @@ type RangeResponse = Decoded<typeof rangeResponse>;
 export interface Faults {
   /** What becomes of a range's answer. */
   range?: (answer: RangeResponse, request: RangeRequest) => RangeResponse;
+  /** Ranges are answered as of this revision: by a cache that lags behind. */
+  past?: number;
   /** What becomes of a watch response: none, one or several. */
   watch?: (response: WatchResponse) => WatchResponse[];
 }
 
-/** Understands the calls it passes on, so that it can falsify the answers. Range and Watch only: what `follow` uses. */
+/** What is decoded can be sent as it is. */
+interface PassedMethod<In, Out> {
+  readonly path: string;
+  readonly request: MessageType<In, In>;
+  readonly response: MessageType<Out, Out>;
+}
+
+/** Understands the calls it passes on, so that it can falsify the answers of ranges and watches. */
 export class ApiProxy implements Disposable {
   readonly url: string;
   faults: Faults = {};
@@ -102,39 +112,55 @@ export class ApiProxy implements Disposable {
   private constructor(url: string, upstream: EtcdApi) {
     this.url = url;
     this.upstream = upstream;
+    const { range, watch, leaseKeepAlive, ...others } = methods;
     this.server = new GrpcServer(
       new Map([
-        [methods.range.path, unary(methods.range, (request) => this.range(request))],
-        [
-          methods.watch.path,
-          duplex(methods.watch, (control) => {
-            const call = upstream.connection.duplex(methods.watch);
-            void (async () => {
-              try {
-                for await (const response of call.messages) {
-                  for (const each of this.faults.watch?.(response) ?? [response]) control.send(each);
-                }
-              } catch (error) {
-                control.end(new GrpcError(grpcStatus.unavailable, String(error)));
-              }
-            })();
-            return { take: (request) => call.send(request), drained() {}, close: () => call.end('closed') };
-          }),
-        ],
+        ...Object.values(others as unknown as Record<string, PassedMethod<object, object>>).map((one) =>
+          this.passed(one),
+        ),
+        [range.path, unary(range, (request) => this.range(request))],
+        [watch.path, this.stream(watch, (response: WatchResponse) => this.faults.watch?.(response) ?? [response])],
+        [leaseKeepAlive.path, this.stream(leaseKeepAlive, (response) => [response])],
       ]),
       silentLogger,
     );
   }
 
-  static async to(url: string): Promise<ApiProxy> {
-    const port = freePort();
-    const proxy = new ApiProxy(`etcd://127.0.0.1:${port}`, await EtcdApi.connect(url));
-    await proxy.server.listen({ host: '127.0.0.1', port });
+  /** On a port of its own, or on a unix socket that other network namespaces reach. */
+  static async to(url: string, socket?: string): Promise<ApiProxy> {
+    const upstream = await EtcdApi.connect(url);
+    const port = socket === undefined ? freePort() : 0;
+    const proxy = new ApiProxy(socket === undefined ? `etcd://127.0.0.1:${port}` : `unix://${socket}`, upstream);
+    await proxy.server.listen(socket === undefined ? { host: '127.0.0.1', port } : { path: socket });
     return proxy;
   }
 
+  /** The other calls go through as they are. */
+  private passed<In, Out>({ path, request, response }: PassedMethod<In, Out>): readonly [string, Handler] {
+    return [path, unary({ request, response }, (asked) => this.upstream.call({ path, request, response }, asked))];
+  }
+
+  private stream<In, Out>(method: PassedMethod<In, Out>, change: (response: Out) => readonly Out[]): Handler {
+    return duplex(method, (control) => {
+      const call = this.upstream.connection.duplex<In, Out>(method);
+      void (async () => {
+        try {
+          for await (const response of call.messages) for (const each of change(response)) control.send(each);
+        } catch (error) {
+          control.end(new GrpcError(grpcStatus.unavailable, String(error)));
+        }
+      })();
+      return { take: (request) => call.send(request), drained() {}, close: () => call.end('closed') };
+    });
+  }
+
   private async range(request: RangeRequest): Promise<RangeResponse> {
-    const answer = await this.upstream.call(methods.range, request);
+    const { past } = this.faults;
+    const answer = await this.upstream.call(
+      methods.range,
+      past === undefined ? request : { ...request, revision: past },
+    );
+    if (past !== undefined) return { ...answer, header: { ...answer.header!, revision: past } };
     return this.faults.range?.(answer, request) ?? answer;
   }
 

@@ -102,12 +102,14 @@ export class BlockNetwork implements AgentNetwork {
       prefixes: [...this.knowledge.followed, ...this.bgp.reflectors.followed],
     });
     const follow = (prefix: string) => known.follow(prefix, signal);
+    // what is not kept is at least not taken from before what is
+    const uncopied = (prefix: string) => store.follow(prefix, signal, known.since);
     await Promise.all([
       known.run(signal),
       this.knowledge.run(follow),
-      settings.run(store.follow(CONFIG_KEY, signal)),
+      settings.run(uncopied(CONFIG_KEY)),
       this.nodeResource.run(store, signal),
-      this.overlay.run(store, ipam, signal),
+      this.overlay.run(uncopied, ipam, signal),
       this.bgp.run(store, follow, signal),
       this.confirming(store, signal),
     ]);

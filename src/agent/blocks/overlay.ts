@@ -4,7 +4,7 @@
  */
 import { keepRoute, natRules, tunnelSettings } from '../../calc/mod.ts';
 import type { Encapsulation, Uplink } from '../../calc/mod.ts';
-import type { Datastore } from '../../datastore/mod.ts';
+import type { Update } from '../../datastore/mod.ts';
 import type { NatRules, Route } from '../../desired/mod.ts';
 import type { BlockIpam } from '../../ipam/blocks/mod.ts';
 import type { Family } from '../../net/mod.ts';
@@ -46,8 +46,8 @@ export class Overlay {
     });
   }
 
-  async run(store: Datastore, ipam: BlockIpam, signal: AbortSignal): Promise<void> {
-    await Promise.all([this.owners.run(store, signal), this.tunnels.run(ipam, signal)]);
+  async run(follow: (prefix: string) => AsyncIterable<Update>, ipam: BlockIpam, signal: AbortSignal): Promise<void> {
+    await Promise.all([this.owners.run(follow, signal), this.tunnels.run(ipam, signal)]);
   }
 
   /** A resource that tunnels may be made from was changed. */

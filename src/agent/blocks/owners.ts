@@ -3,7 +3,7 @@
  * is not followed: every pod that starts anywhere changes a block.
  */
 import { Wakeup } from '../../base/mod.ts';
-import type { Datastore } from '../../datastore/mod.ts';
+import type { Update } from '../../datastore/mod.ts';
 import { AFFINITIES, BLOCKS, Ownership } from '../../ipam/blocks/mod.ts';
 
 /** Changes come in bunches, milliseconds. */
@@ -34,13 +34,13 @@ export class Owners {
     this.wakeup.notify();
   }
 
-  async run(store: Datastore, signal: AbortSignal): Promise<void> {
+  async run(follow: (prefix: string) => AsyncIterable<Update>, signal: AbortSignal): Promise<void> {
     while (!this.wanted && !signal.aborted) await this.wakeup.wait(signal);
-    await Promise.all([BLOCKS, AFFINITIES].map((prefix) => this.follow(store, prefix, signal)));
+    await Promise.all([BLOCKS, AFFINITIES].map((prefix) => this.take(prefix, follow(prefix))));
   }
 
-  private async follow(store: Datastore, prefix: string, signal: AbortSignal): Promise<void> {
-    for await (const update of store.follow(prefix, signal)) {
+  private async take(prefix: string, updates: AsyncIterable<Update>): Promise<void> {
+    for await (const update of updates) {
       if (update.type === 'inSync') this.synced.add(prefix);
       else if (update.type !== 'stale') this.owned.apply(update);
       if (!this.complete) continue;

@@ -114,12 +114,13 @@ export class EtcdClient implements Datastore, Maintenance {
     return watch({ pool: this.pool, store: this.name, times: this.times }, prefix, startRevision, both);
   }
 
-  follow(prefix: string, signal: AbortSignal): AsyncIterable<Update> {
+  follow(prefix: string, signal: AbortSignal, since: Revision = 0): AsyncIterable<Update> {
     const { reconnectMinMs, reconnectMaxMs, reconcileMs, distrustMs } = this.times;
     return follow(this, prefix, AbortSignal.any([signal, this.ended.signal]), {
       backoff: new Backoff(reconnectMinMs, reconnectMaxMs, this.random),
       reconcileMs: reconcileMs * (0.75 + this.random() / 2),
       distrustMs,
+      since,
     });
   }
 

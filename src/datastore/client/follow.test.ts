@@ -45,11 +45,11 @@ class ScriptedStore implements Followed {
   }
 }
 
-async function record(store: Followed, clock: ManualClock, wanted: number): Promise<string[]> {
+async function record(store: Followed, clock: ManualClock, wanted: number, since = 0): Promise<string[]> {
   const out: string[] = [];
   const stop = new AbortController();
   const mover = setInterval(() => clock.advance(1000), 1);
-  const options = { backoff: new Backoff(100, 100), reconcileMs: 60_000, distrustMs: 30_000, clock };
+  const options = { backoff: new Backoff(100, 100), reconcileMs: 60_000, distrustMs: 30_000, since, clock };
   for await (const update of follow(store, '/p/', stop.signal, options)) {
     out.push(show(update));
     if (out.length >= wanted) stop.abort();
@@ -102,6 +102,12 @@ test('a stale list is refused, and taken for a restored store only after a while
   const clock = new ManualClock();
   expect(await record(store, clock, 5)).toEqual(['put a@5', 'inSync@5', 'stale', 'delete a', 'inSync@1']);
   expect(clock.now()).toBeGreaterThanOrEqual(30_000);
+});
+
+test('the first list is refused as well when a newer state is known from before', async () => {
+  const older = Array.from({ length: 3 }, () => ({ kvs: [kv('a', 2)], revision: 4 }));
+  const store = new ScriptedStore([...older, { kvs: [kv('b', 5)], revision: 5 }], [[]]);
+  expect(await record(store, new ManualClock(), 3, 5)).toEqual(['stale', 'put b@5', 'inSync@5']);
 });
 
 test('events out of order lead to a new list', async () => {

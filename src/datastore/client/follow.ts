@@ -7,13 +7,15 @@
 import { messageOf, sleep, systemClock } from '../../base/mod.ts';
 import type { Backoff, Clock } from '../../base/mod.ts';
 import { DatastoreError } from '../datastore.ts';
-import type { Datastore, KeyValue, Update } from '../datastore.ts';
+import type { Datastore, KeyValue, Revision, Update } from '../datastore.ts';
 import { Picture } from './picture.ts';
 
 export interface FollowOptions {
   readonly backoff: Backoff;
   readonly reconcileMs: number;
   readonly distrustMs: number;
+  /** The newest revision that is known from before; 0 when not given. */
+  readonly since?: Revision;
   readonly clock?: Clock;
 }
 
@@ -28,8 +30,8 @@ export async function* follow(
   signal: AbortSignal,
   options: FollowOptions,
 ): AsyncGenerator<Update> {
-  const { backoff, reconcileMs, distrustMs, clock = systemClock } = options;
-  const picture = new Picture();
+  const { backoff, reconcileMs, distrustMs, since, clock = systemClock } = options;
+  const picture = new Picture(since);
   let stale = false;
   const distrust = new Distrust(distrustMs, clock);
   while (!signal.aborted) {

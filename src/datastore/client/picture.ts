@@ -22,7 +22,12 @@ export class Picture {
   private listing = 0;
   private deleted = new Map<string, Revision>();
   private listed: Revision = 0;
-  private newest: Revision = 0;
+  private newest: Revision;
+
+  /** `since`: what was seen before this picture was begun. */
+  constructor(since: Revision = 0) {
+    this.newest = since;
+  }
 
   /** The newest revision of anything seen. A list from before it comes from a stale replica, or a restored store. */
   get revision(): Revision {

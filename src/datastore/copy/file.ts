@@ -19,6 +19,8 @@ export interface Copy {
   readonly store: string;
   /** When the store was last known to say so, milliseconds since 1970. */
   readonly at: number;
+  /** The newest revision of the store that was seen: an answer from before it is not the store's last word. */
+  readonly revision: number;
   /** What was followed; the copy is complete for these. */
   readonly prefixes: readonly string[];
   readonly kvs: readonly CopiedKeyValue[];
@@ -30,6 +32,8 @@ const schema = z.object({
   node: z.string(),
   store: z.string(),
   at: z.number().int().min(0),
+  // copies of earlier versions have none
+  revision: z.number().int().min(0).default(0),
   prefixes: z.array(z.string()),
   kvs: z.array(kv),
 });
@@ -50,7 +54,8 @@ export function readCopy(
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? ok(undefined) : err(messageOf(error));
+    const none = ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
+    return none ? ok(undefined) : err(messageOf(error));
   }
   const fault = (reason: string): Result<never, string> => {
     try {

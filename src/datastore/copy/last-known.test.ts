@@ -122,6 +122,15 @@ describe('the copy in a file', () => {
     expect(readFileSync(file(), 'utf8')).toBe(before);
   });
 
+  test('the store is told what was seen before: an older answer is none; unless it has taken the store back itself', async () => {
+    await remember(script);
+    expect(known({ '/a/': [] }).since).toBe(3);
+    await remember({ '/a/': [put('/a/x', 7), inSync(8), put('/a/x', 9), inSync(2)], '/b/': [inSync(2)] });
+    expect(known({ '/a/': [] }).since).toBe(2);
+    writeFileSync(file(), readFileSync(file(), 'utf8').replace(/"revision":\d+,/, ''));
+    expect(known({ '/a/': [] }).since).toBe(0);
+  });
+
   test.each<[string, (text: string) => string, { node?: string; store?: string }]>([
     ['torn', (text) => text.slice(0, -5), {}],
     ['empty', () => '', {}],

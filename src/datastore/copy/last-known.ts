@@ -1,11 +1,12 @@
 /**
  * What this node was last told, kept in a file: a program that starts while the store is away goes on from it. The copy is
  * read only when the store does not answer, and written only from a picture the store itself made complete, shortly after
- * each change. Whoever follows by it is told by `copy` instead of `inSync` that the picture is from there.
+ * each change. Whoever follows by it is told by `copy` instead of `inSync` that the picture is from there. A store that
+ * answers with less than the copy knows of has not answered: a cache that lags behind must not take away what is true.
  */
 import { messageOf, sleep, Wakeup } from '../../base/mod.ts';
 import type { Clock, Logger } from '../../base/mod.ts';
-import type { Datastore, Update } from '../datastore.ts';
+import type { Datastore, Revision, Update } from '../datastore.ts';
 import { readCopy, toKeyValue, writeCopy } from './file.ts';
 import type { Copy, CopiedKeyValue } from './file.ts';
 import { Handover } from './handover.ts';
@@ -35,6 +36,8 @@ export interface LastKnownOptions {
 interface Part {
   readonly kvs: Map<string, CopiedKeyValue>;
   complete: boolean;
+  /** The newest revision it has spoken of. */
+  newest: Revision;
 }
 
 export class LastKnown {
@@ -53,7 +56,7 @@ export class LastKnown {
   constructor(store: Datastore, options: LastKnownOptions) {
     this.store = store;
     this.options = options;
-    this.parts = new Map(options.prefixes.map((prefix) => [prefix, { kvs: new Map(), complete: false }]));
+    this.parts = new Map(options.prefixes.map((prefix) => [prefix, { kvs: new Map(), complete: false, newest: 0 }]));
   }
 
   /** As the store's own `follow`, but for a start without it. */
@@ -61,7 +64,7 @@ export class LastKnown {
     const { clock, patienceMs = PATIENCE_MS } = this.options;
     const handover = new Handover();
     let asked = false;
-    for await (const update of withPatience(this.store.follow(prefix, signal), patienceMs, clock)) {
+    for await (const update of withPatience(this.store.follow(prefix, signal, this.since), patienceMs, clock)) {
       this.note(prefix, update);
       yield* handover.take(update);
       if (update.type !== 'stale' || handover.done || asked) continue;
@@ -70,6 +73,15 @@ export class LastKnown {
       if (copy?.prefixes.includes(prefix) !== true) continue;
       yield* handover.fallBack(copy.kvs.filter(({ key }) => key.startsWith(prefix)).map(toKeyValue), copy.at);
     }
+  }
+
+  /** The newest revision that this or an earlier life has seen: an older answer is not the store's last word. */
+  get since(): Revision {
+    return Math.max(this.newest, this.read()?.revision ?? 0);
+  }
+
+  private get newest(): Revision {
+    return Math.max(0, ...[...this.parts.values()].map((part) => part.newest));
   }
 
   /** Writes the copy whenever the picture has changed, until aborted, and a last time then. */
@@ -102,6 +114,8 @@ export class LastKnown {
     if (update.type === 'stale') this.away.add(prefix);
     else if (update.type === 'inSync') {
       this.away.delete(prefix);
+      // lower than before: it is believed by now that the store was restored
+      part.newest = update.revision;
       if (part.complete) return;
       part.complete = true;
       if (!this.complete) return;
@@ -111,6 +125,7 @@ export class LastKnown {
       if (update.type === 'delete') part.kvs.delete(update.key);
       else {
         const { key, value, modRevision } = update.kv;
+        part.newest = Math.max(part.newest, modRevision);
         part.kvs.set(key, { key, value, modRevision });
       }
       if (this.complete) this.tellChanged();
@@ -139,7 +154,8 @@ export class LastKnown {
     this.changed = false;
     const kvs = [...this.parts.values()].flatMap((part) => [...part.kvs.values()]);
     try {
-      await writeCopy(file, { node, store: this.store.name, at: clock.wallNow(), prefixes, kvs });
+      const of = { node, store: this.store.name, at: clock.wallNow(), revision: this.newest };
+      await writeCopy(file, { ...of, prefixes, kvs });
       this.refused = undefined;
       this.writtenAt = clock.now();
     } catch (error) {
