@@ -11,6 +11,7 @@ import { repositoryRoot } from '../../scripts/lib/process.ts';
 import type { NetworkNamespace } from '../../src/sys/mod.ts';
 import { runPlugin } from '../support/cni.ts';
 import { Monitor } from '../support/monitor.ts';
+import type { PluginCall } from '../support/cni.ts';
 import { TestNamespaces, until } from '../support/netns.ts';
 
 export const PREFIX = '/coreos.com/network';
@@ -154,18 +155,35 @@ export class Node {
     return this.cluster.spaces.run(this.space, ...command);
   }
 
+  /** What a runtime asks this node with about the container `name`, in the namespace of that name, of this pod. */
+  podCall(name: string, pod = name): PluginCall {
+    return {
+      ...{ container: name, netns: this.cluster.spaces.path(name) },
+      args: `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${pod};K8S_POD_UID=u`,
+      config: {
+        ...{ cniVersion: '1.1.0', name: 'k8s-pod-network', type: 'godwit' },
+        socket: this.socket,
+      },
+    };
+  }
+
+  /** The plugin's. */
+  get socket(): string {
+    return `${this.directory}/run/cni.sock`;
+  }
+
   /** A pod of that name on this node, by the real plugin: gives its first address. Its namespace has its name. */
   async addPod(name: string): Promise<string> {
-    const { spaces } = this.cluster;
-    spaces.add(name);
-    const socket = `${this.directory}/run/cni.sock`;
-    const answer = await runPlugin('ADD', {
-      ...{ container: name, netns: spaces.path(name) },
-      args: `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${name};K8S_POD_UID=u`,
-      config: { cniVersion: '1.1.0', name: 'k8s-pod-network', type: 'godwit', socket },
-    });
+    this.cluster.spaces.add(name);
+    const answer = await runPlugin('ADD', this.podCall(name));
     if (answer.status !== 0) throw new Error(answer.stdout);
     return answer.json.ips![0]!.address.split('/')[0]!;
+  }
+
+  /** Host ends of routed pods. */
+  podLinks(): string[] {
+    const links = JSON.parse(this.run('ip', '-j', 'link')) as { ifname: string }[];
+    return links.map(({ ifname }) => ifname).filter((name) => name.startsWith('cali'));
   }
 
   /** The agent's arguments; `--datastore` may be given anew. */
