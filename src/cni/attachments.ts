@@ -371,8 +371,19 @@ export class Attachments implements Disposable {
     const rebuilt = [...marks.values()].filter((link) => !this.table.hasName(link.name));
     for (const link of rebuilt) this.rebuild(link);
     this.routed?.recover(this.list());
+    for (const attachment of this.list()) this.guard(attachment);
     const counts = { attachments: this.table.size, dropped: stale.length, rebuilt: rebuilt.length };
     log.info(counts, 'attachments recovered');
+  }
+
+  private guard(attachment: Attachment): void {
+    const { hostInterface } = attachment;
+    try {
+      const changed = this.endpoints.guard(endpointOf(attachment));
+      if (changed.length > 0) this.options.log.warn({ hostInterface, changed }, 'a pod’s border was changed; put back');
+    } catch (error) {
+      this.options.log.warn({ hostInterface, error: messageOf(error) }, 'a pod’s border cannot be looked at');
+    }
   }
 
   /** From the mark on a link whose record is lost: enough to keep its address and to remove it. */

@@ -6,7 +6,8 @@
  *
  * The host's end is the border to whatever runs in the pod: a strict reverse path check (RFC 3704 section 2.2) drops what
  * claims another source than the route leads to, and router advertisements and redirects are not listened to. IPv6 has no
- * reverse path setting; see `source-check.ts`.
+ * reverse path setting; see `source-check.ts`. A pod without IPv6 has an end here that takes none: the node may forward it
+ * for others.
  */
 import { readFileSync } from 'node:fs';
 import { familyOf, hostPrefix } from '../net/mod.ts';
@@ -37,7 +38,7 @@ export function guardLink(host: NetworkNamespace, name: string, ipv6: boolean): 
     const settings = {
       // no pod becomes this node's router (CVE-2020-10749), or bends its routes
       ...{ accept_ra: 0, accept_redirects: 0 },
-      ...(ipv6 && { disable_ipv6: 0, accept_dad: 0, proxy_ndp: 1, forwarding: 1 }),
+      ...(ipv6 ? { disable_ipv6: 0, accept_dad: 0, proxy_ndp: 1, forwarding: 1 } : { disable_ipv6: 1 }),
     };
     try {
       for (const [key, value] of Object.entries(settings)) writeSysctl(`net/ipv6/conf/${name}/${key}`, value);
@@ -82,23 +83,43 @@ export function reachGateways(
   }
 }
 
-const guards: Readonly<Record<string, string>> = {
-  'ipv4/conf/*/rp_filter': '1',
-  'ipv4/conf/*/proxy_arp': '1',
-  'ipv4/conf/*/forwarding': '1',
-  'ipv4/conf/*/accept_source_route': '0',
-  'ipv6/conf/*/accept_ra': '0',
-};
+interface Guard {
+  readonly setting: string;
+  /** What it stands at. */
+  readonly value: string;
+  readonly wanted: string;
+}
 
-/** What of the host end's settings was changed, in words. */
-export function unguarded(host: NetworkNamespace, name: string): string[] {
-  return host.run(() =>
-    Object.entries(guards).flatMap(([pattern, wanted]) => {
-      const setting = pattern.replace('*', name);
-      const value = readSetting(setting);
-      return value === undefined || value === wanted ? [] : [`net/${setting} is ${value}, not ${wanted}`];
-    }),
-  );
+/** The host end's settings that were changed since it was made. */
+function changedGuards(name: string, ipv6: boolean): Guard[] {
+  const guards: readonly (readonly [string, string, string?])[] = [
+    // systemd makes interfaces that come loose (2); without an address of its own that end is strict all the same
+    [`ipv4/conf/${name}/rp_filter`, '1', '2'],
+    [`ipv4/conf/${name}/proxy_arp`, '1'],
+    [`ipv4/conf/${name}/forwarding`, '1'],
+    [`ipv4/conf/${name}/accept_source_route`, '0'],
+    [`ipv6/conf/${name}/accept_ra`, '0'],
+    [`ipv6/conf/${name}/disable_ipv6`, ipv6 ? '0' : '1'],
+  ];
+  return guards.flatMap(([setting, wanted, good]) => {
+    const value = readSetting(setting);
+    return value === undefined || value === wanted || value === good ? [] : [{ setting, value, wanted }];
+  });
+}
+
+/** The same in words. */
+export function unguarded(host: NetworkNamespace, name: string, ipv6: boolean): string[] {
+  const changed = host.run(() => changedGuards(name, ipv6));
+  return changed.map(({ setting, value, wanted }) => `net/${setting} is ${value}, not ${wanted}`);
+}
+
+/** Puts them back, and tells what it put back. Throws what the file system says. */
+export function guardAgain(host: NetworkNamespace, name: string, ipv6: boolean): string[] {
+  const changed = unguarded(host, name, ipv6);
+  host.run(() => {
+    for (const { setting, wanted } of changedGuards(name, ipv6)) writeSysctl(`net/${setting}`, wanted);
+  });
+  return changed;
 }
 
 function readSetting(name: string): string | undefined {

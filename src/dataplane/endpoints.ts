@@ -29,7 +29,7 @@ import {
 } from '../netlink/mod.ts';
 import type { Batch, KernelRoute, Link } from '../netlink/mod.ts';
 import { LinkRemover } from './endpoint-remover.ts';
-import { guardLink, openLink, reachGateways, unguarded } from './endpoints-routed.ts';
+import { guardAgain, guardLink, openLink, reachGateways, unguarded } from './endpoints-routed.ts';
 
 const LOOPBACK_INDEX = 1;
 
@@ -110,7 +110,7 @@ export class Endpoints implements Disposable {
     try {
       using inside = Rtnetlink.in(pod);
       const link = this.makePair(pod, bridge, endpoint);
-      const ipv6 = endpoint.addresses.some((a) => familyOf(a.address) === 6);
+      const ipv6 = hasIpv6(endpoint);
       // what the pod may not do is settled before it can send
       if (!bridge) {
         guardLink(this.namespace, endpoint.hostInterface, ipv6);
@@ -170,6 +170,12 @@ export class Endpoints implements Disposable {
     return this.remover.remove(link);
   }
 
+  /** Puts the border to a pod that runs back as it was made, or as it is made today; tells what was otherwise. */
+  guard(endpoint: Endpoint): string[] {
+    if (endpoint.type !== 'routed') return [];
+    return guardAgain(this.namespace, endpoint.hostInterface, hasIpv6(endpoint));
+  }
+
   /** What differs between the kernel and `endpoint`, in words; empty when all is as it was made. */
   inspect(pod: NetworkNamespace, endpoint: Endpoint): string[] {
     const faults: string[] = [];
@@ -183,7 +189,7 @@ export class Endpoints implements Disposable {
     else {
       if (bridged && hostLink.master !== bridge?.index)
         faults.push(`${hostLink.name} is not a port of ${endpoint.bridge}`);
-      if (!bridged) faults.push(...unguarded(this.namespace, hostLink.name));
+      if (!bridged) faults.push(...unguarded(this.namespace, hostLink.name, hasIpv6(endpoint)));
       if (!isUp(hostLink)) faults.push(`${hostLink.name} is down`);
       if (hostLink.mtu !== endpoint.mtu) faults.push(`${hostLink.name} has MTU ${hostLink.mtu}, not ${endpoint.mtu}`);
       if (podLink && hostLink.link !== podLink.index) faults.push(`${hostLink.name} leads to another interface`);
@@ -203,6 +209,8 @@ export class Endpoints implements Disposable {
     this.namespace[Symbol.dispose]();
   }
 }
+
+const hasIpv6 = ({ addresses }: Endpoint): boolean => addresses.some(({ address }) => familyOf(address) === 6);
 
 /** The pod's end; `index` is its number there. */
 function configure(batch: Batch, index: number, endpoint: Endpoint): void {

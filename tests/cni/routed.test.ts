@@ -179,6 +179,17 @@ describe.skipIf(!here)('routed pods', () => {
     }
   });
 
+  test('systemd makes the reverse path check of new links loose: CHECK and another ADD take it as it is', async () => {
+    const p = pod();
+    const added = await runPlugin('ADD', p.call());
+    spaces.run('host', 'sysctl', '-qw', `net.ipv4.conf.${p.cali}.rp_filter=2`);
+    expect((await runPlugin('CHECK', p.call({ prevResult: added.json }))).stdout).toBe('');
+    const [before] = ip('host', 'link', 'show', p.cali) as { ifindex: number }[];
+    expect((await runPlugin('ADD', p.call())).json).toEqual(added.json);
+    expect(ip('host', 'link', 'show', p.cali)).toMatchObject([{ ifindex: before!.ifindex }]);
+    await runPlugin('DEL', p.call());
+  });
+
   test('somebody deletes a pod’s route: the one writer of routes puts it back', async () => {
     const p = pod();
     const added = await runPlugin('ADD', p.call());

@@ -5,6 +5,7 @@ import { ip } from '../../src/net/mod.ts';
 import type { IpAddress, MacAddress } from '../../src/net/mod.ts';
 import { openNftables } from '../../src/nft/mod.ts';
 import { NetworkNamespace, writeSysctl } from '../../src/sys/mod.ts';
+import { unguarded } from '../../src/dataplane/endpoints-routed.ts';
 import { runPlugin } from '../support/cni.ts';
 import {
   arpReply,
@@ -40,9 +41,9 @@ describe.skipIf(!here)('a routed pod that lies', () => {
     readonly mac: MacAddress;
   }
 
-  async function attach(short: string): Promise<Pod> {
+  async function attach(short: string, more: Record<string, unknown> = {}): Promise<Pod> {
     const netns = node.pod(short);
-    const added = await runPlugin('ADD', { container: short, netns, config: node.config() });
+    const added = await runPlugin('ADD', { container: short, netns, config: node.config(more) });
     expect(added).toMatchObject({ status: 0 });
     const [v4, v6] = added.json.ips!.map(({ address }) => ip(address.split('/')[0]!)) as [IpAddress, IpAddress];
     const [host, inside] = added.json.interfaces!;
@@ -198,6 +199,9 @@ describe.skipIf(!here)('a routed pod that lies', () => {
     writeSysctl('net/ipv4/conf/all/rp_filter', 2);
     await expectDropped(victim!.v4, liar!.v4);
     writeSysctl('net/ipv4/conf/all/rp_filter', 0);
+    writeSysctl(`net/ipv4/conf/${liar!.host}/rp_filter`, 2);
+    await expectDropped(victim!.v4, liar!.v4);
+    writeSysctl(`net/ipv4/conf/${liar!.host}/rp_filter`, 1);
   });
 
   test('without IPv6 the rule goes', () => {
@@ -206,6 +210,32 @@ describe.skipIf(!here)('a routed pod that lies', () => {
     expect(spaces.run('host', 'nft', 'list', 'tables')).toBe('');
     check.setDesired('ipv6');
     expect(keeper.pass()).toBe(true);
+  });
+
+  test('a pod without IPv6 sends none, though the node forwards it and no rule is there', async () => {
+    const single = await attach('single', { ipam: { type: 'calico-ipam', assign_ipv4: true, assign_ipv6: false } });
+    check.setDesired('absent');
+    expect(keeper.pass()).toBe(true);
+    const send = (from: Pod, source: IpAddress) => {
+      const [family, to] = source.includes(':') ? (['ipv6', target!.v6] as const) : (['ipv4', target!.v4] as const);
+      sendFrame(from.namespace, 'eth0', ROUTED_HOST_MAC, family, udp(source, to));
+    };
+    expect(unguarded(spaces.get('host'), single.host, false)).toEqual([]);
+    const [forged, honest] = [arrived(victim!.v6), arrived(victim!.v4)];
+    send(single, victim!.v6);
+    send(victim!, victim!.v4);
+    await until('the honest packet arrives', () => arrived(victim!.v4) > honest);
+    expect(arrived(victim!.v6)).toBe(forged);
+    // as an agent does with what it finds
+    writeSysctl(`net/ipv6/conf/${single.host}/disable_ipv6`, 0);
+    send(single, victim!.v6);
+    await until('now it arrives', () => arrived(victim!.v6) === forged + 1);
+    await node.stop();
+    await node.start();
+    expect(unguarded(spaces.get('host'), single.host, false)).toEqual([]);
+    check.setDesired('ipv6');
+    expect(keeper.pass()).toBe(true);
+    single.namespace[Symbol.dispose]();
   });
 
   test('the rule reads in nft’s words as it is meant', () => {
