@@ -184,6 +184,7 @@ export class Agent {
           changed: () => this.wakeup.notify(),
           statusChanged: () => this.publisher.notify(),
           pods: () => this.pods.pods(),
+          podsKnown: () => this.pods.ready,
           setPodMtu: (mtu) => this.setPodMtu(mtu),
           offerBlocks: (access) => (this.blockAccess = access),
           wantNat: (rules) => this.wantNat(kind, rules),

@@ -49,6 +49,8 @@ export interface NetworkContext {
   readonly changed: () => void;
   /** The pods attached to this node, of whatever network. */
   readonly pods: () => readonly PodStatus[];
+  /** Whether those of an earlier life are among them. */
+  readonly podsKnown: () => boolean;
   /** Brings running pods to another MTU. False when that cannot be done yet. */
   readonly setPodMtu: (mtu: number) => boolean;
   /** Where routed pods get their addresses from now on. */

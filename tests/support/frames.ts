@@ -41,6 +41,13 @@ export const udp = (source: IpAddress, destination: IpAddress, bytes = 0): numbe
     6,
   );
 
+/** An IPv4 packet in an IPv4 packet (RFC 2003). */
+export function encapsulated(source: IpAddress, destination: IpAddress, inner: readonly number[]): number[] {
+  const [from, to] = [addressBytes(source), addressBytes(destination)];
+  const header = [0x45, 0, ...u16(20 + inner.length), 0, 1, 0, 0, 64, 4, 0, 0, ...from, ...to];
+  return [...swap(header, 10), ...inner];
+}
+
 const swap = (bytes: number[], checksumAt: number): number[] => {
   [bytes[checksumAt], bytes[checksumAt + 1]] = [0, 0];
   [bytes[checksumAt], bytes[checksumAt + 1]] = checksum(bytes);

@@ -15,7 +15,7 @@ import type { PodNetwork, Route } from '../../desired/mod.ts';
 import { BlockIpam, CONFIG_KEY, FollowedSettings } from '../../ipam/blocks/mod.ts';
 import { encodeStored, resourceKey } from '../../model/mod.ts';
 import type { ResourceChange } from '../../model/mod.ts';
-import { familyOf, prefixCovers } from '../../net/mod.ts';
+import { familyOf, parseInterfaceAddress, prefixCovers } from '../../net/mod.ts';
 import type { Family, IpAddress, Prefix } from '../../net/mod.ts';
 import { RTN } from '../../netlink/mod.ts';
 import type { AgentNetwork, NetworkContext, NetworkReport, NodeView } from '../network.ts';
@@ -48,6 +48,7 @@ export class BlockNetwork implements AgentNetwork {
   /** Whether everything was as it should be once, or neighbours that are not there were waited for long enough. */
   settled = false;
   private readonly sourceCheck: SourceCheckPart;
+  private check: 'ipv6' | 'absent' | undefined;
   private ipam: BlockIpam | undefined;
   private podsLook: Disposable | undefined;
 
@@ -139,6 +140,8 @@ export class BlockNetwork implements AgentNetwork {
     this.podsLook ??= this.context.clock.after(PODS_MS, () => {
       this.podsLook = undefined;
       this.bgp.announce();
+      // the last pod with IPv6 may have gone
+      if (this.knowledge.complete && this.wantedCheck(this.families()) !== this.check) this.context.changed();
     });
   }
 
@@ -151,7 +154,8 @@ export class BlockNetwork implements AgentNetwork {
     this.context.wantSysctls(sysctlsFor(families));
     if (!this.knowledge.complete) return;
     // no pod before the check is there
-    if (this.sourceCheck.setDesired(families.includes(6) ? 'ipv6' : 'absent')) this.context.caretaker.invalidate();
+    this.check = this.wantedCheck(families);
+    if (this.check && this.sourceCheck.setDesired(this.check)) this.context.caretaker.invalidate();
     if (!view.missingAddress && this.replanOverlay(view, families)) this.overlay.tunnels.bringUp();
     this.overlay.settleMtu();
     const facts = this.factsOf(view, families);
@@ -160,6 +164,15 @@ export class BlockNetwork implements AgentNetwork {
     if (!this.bgp.reflectors.complete) return;
     // sessions wait until the others can know of them, and are not touched while this node's address is in doubt
     if (facts && !view.missingAddress && saysSo(this.knowledge.self, facts)) this.bgp.replan();
+  }
+
+  /** Pods keep their addresses when a pool goes; undefined while it is not known whether there are any. */
+  private wantedCheck(families: readonly Family[]): 'ipv6' | 'absent' | undefined {
+    const { pods, podsKnown } = this.context;
+    if (families.includes(6)) return 'ipv6';
+    if (!podsKnown()) return undefined;
+    const ofPods = pods().flatMap(({ addresses }) => addresses.flatMap((text) => parseInterfaceAddress(text) ?? []));
+    return ofPods.some(({ address }) => familyOf(address) === 6) ? 'ipv6' : 'absent';
   }
 
   /** True when something is other than before. */
