@@ -156,9 +156,15 @@ describe.skipIf(!here)('three nodes', () => {
       await settled(...nodes);
     });
 
-    test('F16: the uplink goes down and up, many times, and is made anew', async () => {
+    test('F16: the uplink goes down and up, many times, is renamed, and is made anew', async () => {
       const node = cluster.node(1);
       node.run('sh', '-c', 'for i in $(seq 50); do ip link set eth0 down; ip link set eth0 up; done');
+      await settled(...nodes);
+      const rename = (from: string, to: string) =>
+        node.run('sh', '-c', `ip link set ${from} down; ip link set ${from} name ${to}; ip link set ${to} up`);
+      rename('eth0', 'up0');
+      await node.hasRoutes(...expected(1).map((route) => route.replace('eth0', 'up0')));
+      rename('up0', 'eth0');
       await settled(...nodes);
       node.run('ip', 'link', 'delete', 'eth0');
       node.plug();

@@ -175,14 +175,26 @@ describe.skipIf(!here)('three nodes', () => {
     60_000,
   );
 
-  test('a datastore that hangs is no datastore', async () => {
+  test('F01: a datastore that hangs is no datastore; those that run notice it, at no cost', async () => {
+    const ticks = () => {
+      const fields = readFileSync(`/proc/${cluster.node(1).process!.pid}/stat`, 'utf8')
+        .split(') ')[1]!
+        .split(' ');
+      return Number(fields[11]) + Number(fields[12]);
+    };
+    const monitor = await cluster.node(1).monitor('route');
     cluster.signalEtcd('SIGSTOP');
+    const [started, before] = [performance.now(), ticks()];
     await cluster.node(3).stop('SIGKILL');
     cluster.node(3).start(flags);
     await established(3, 2);
     expect((await cluster.node(3).status()).datastore.state).toBe('copy');
+    await until('it is noticed', async () => (await cluster.node(1).status()).datastore.state === 'stale', 20_000);
+    // a tick is 10 ms: a fifth of the time, twice over for this test's own questions
+    expect(ticks() - before).toBeLessThan((performance.now() - started) / 25);
+    expect(await monitor.stop()).not.toContain('10.233.');
     cluster.signalEtcd('SIGCONT');
-    await inSync(3);
+    for (const n of [1, 3]) await inSync(n);
     await settled();
     await nothingLost(streams);
   }, 60_000);

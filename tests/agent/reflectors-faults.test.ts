@@ -8,6 +8,7 @@ import { REPORTS_PREFIX } from '../../src/reflectors/mod.ts';
 import { claim, poolOf, putResource } from '../support/calico.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
+import { Traffic } from '../support/traffic.ts';
 import { Cluster } from './cluster.ts';
 import { everyRoute, own, planOf, pod, withoutLoss } from './reflecting.ts';
 
@@ -71,6 +72,53 @@ describe.skipIf(!here)('five nodes with two reflectors', () => {
       );
       await everyRoute(cluster, numbers);
     });
+    expect(await reflectors()).toEqual(both);
+  }, 60_000);
+
+  test('the reflectors cannot reach each other, half of the nodes with each: no half loses anything, and all heals (F13)', async () => {
+    const both = await reflectors();
+    const clients = numbers.filter((n) => !both.includes(n));
+    const halves = [
+      [both[0]!, clients[0]!],
+      [both[1]!, ...clients.slice(1)],
+    ] as const;
+    const pairs = halves.flatMap((half) =>
+      half.flatMap((a) => half.flatMap((b) => (a === b ? [] : [[a, b] as const]))),
+    );
+    const streams = pairs.map(([a, b]) => new Traffic(cluster.spaces.name(`n${a}`), pod(a), pod(b)));
+    const ports = halves.map((half) => `{ ${half.map((n) => `p${n}`).join(', ')} }`);
+    const rule = (from: string, to: string) => `add rule bridge split f iifname ${from} oifname ${to} drop`;
+    const split = [
+      ...['add table bridge split', 'add chain bridge split f { type filter hook forward priority 0; }'],
+      ...[rule(ports[0]!, ports[1]!), rule(ports[1]!, ports[0]!)],
+    ];
+    try {
+      for (const stream of streams) await stream.flowing();
+      const monitor = await cluster.node(clients[0]!).monitor('route');
+      cluster.spaces.run('sw', 'sh', '-c', `nft -f - <<'EOF'\n${split.join('\n')}\nEOF`);
+      // what ends sessions ends those across, and they do not come back
+      await cluster.node(both[1]!).stop('SIGKILL');
+      cluster.node(both[1]!).start(blocks);
+      await until(
+        'its half is with it again',
+        async () => {
+          // it tells all its routes later: it waits for those it cannot reach
+          const up = (await sessions(clients[1]!)).filter(({ state }) => state === 'Established');
+          return up.some(({ name }) => name.endsWith(`_${both[1]}`));
+        },
+        30_000,
+      );
+      await Bun.sleep(1_000);
+      cluster.spaces.run('sw', 'nft', 'delete', 'table', 'bridge', 'split');
+      await everyRoute(cluster, numbers);
+      expect(await monitor.stop()).not.toContain('10.233.');
+      for (const stream of streams) await stream.flowing(10);
+      expect((await Promise.all(streams.map((stream) => stream.stop()))).map(({ lost }) => lost)).toEqual(
+        streams.map(() => 0),
+      );
+    } finally {
+      for (const stream of streams) stream[Symbol.dispose]();
+    }
     expect(await reflectors()).toEqual(both);
   }, 60_000);
 
