@@ -111,7 +111,11 @@ class Server implements CniServer {
     started.promise.catch(() => {}); // told by `run` itself
     const onAsked = (container: string, name: string) => settleDeferred(socketPath, container, name);
     const namespaces = new PodNamespaces();
-    const context = { attachments, namespaces, network: this.options.network, onAsked };
+    const onIgnored = (pod: string, annotations: readonly string[]) => {
+      const hint = 'the bandwidth plugin, behind this one in the configuration, sets limits';
+      log.warn({ pod: printable(pod, 300), annotations, hint }, 'annotations of a pod have no effect here');
+    };
+    const context = { attachments, namespaces, network: this.options.network, onAsked, onIgnored };
     const listener = await this.listen(context, started.promise);
     const mine = statSync(socketPath).ino;
     const ending = new AbortController();

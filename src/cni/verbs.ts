@@ -9,7 +9,7 @@ import type { NetworkConfig } from './config.ts';
 import { parseEnvironment } from './environment.ts';
 import type { Environment, Variables } from './environment.ts';
 import { CniError, codes } from './error.ts';
-import { unsupportedIpam, wishesOf } from './wishes.ts';
+import { unsupportedIpam, wishesOf, withoutEffect } from './wishes.ts';
 import type { PodNamespaces } from './namespace.ts';
 import { formatResult, missingInResult } from './result.ts';
 import { formatVersions, isAtLeast } from './versions.ts';
@@ -22,6 +22,8 @@ export interface VerbContext {
   readonly network: () => Result<PodNetwork, string>;
   /** An attachment was asked for, or asked away, now: an earlier DEL that was put off is settled. */
   readonly onAsked: (container: string, name: string) => void;
+  /** A pod is attached that asked for more than it got. */
+  readonly onIgnored: (pod: string, annotations: readonly string[]) => void;
 }
 
 function requireVersion(config: NetworkConfig, verb: string, least: CniVersion): void {
@@ -62,6 +64,11 @@ async function add(context: VerbContext, env: Environment, config: NetworkConfig
     pod,
     network,
   );
+  const ignored = withoutEffect(config);
+  if (ignored.length > 0) {
+    const pod = podOf(env);
+    context.onIgnored(pod ? `${pod.namespace}/${pod.name}` : env.container, ignored);
+  }
   return formatResult(attachment, config, env.namespace);
 }
 

@@ -3,6 +3,7 @@
  * CNI_ARGS), the configuration's `ipam` section in Calico's form, and the pod's annotations in Calico's form, which
  * containerd and CRI-O pass on where the configuration has the capability `io.kubernetes.cri.pod-annotations`.
  */
+import { printable } from '../base/mod.ts';
 import { parseAddress, parseMac } from '../net/mod.ts';
 import type { Family, IpAddress, MacAddress } from '../net/mod.ts';
 import type { NetworkConfig } from './config.ts';
@@ -17,6 +18,8 @@ export interface Wishes {
 }
 
 const CALICO = 'cni.projectcalico.org/';
+/** Limits, which plugins of the chain are for. */
+const CALICO_QOS = 'qos.projectcalico.org/';
 
 /** What Calico can be asked for and this cannot do: a pod that asks is not started as if it had not. */
 const refused = {
@@ -24,6 +27,12 @@ const refused = {
   floatingIPs: 'no node translates floating addresses to pods; announce a service address instead',
   allowedSourcePrefixes: 'a pod sends from its own addresses alone',
 } as const;
+
+/** Annotations of Calico's that change nothing here; none of them is about who the pod is, so it starts all the same. */
+export function withoutEffect(config: NetworkConfig): string[] {
+  const annotations = Object.keys(config.runtimeConfig?.['io.kubernetes.cri.pod-annotations'] ?? {});
+  return annotations.filter((key) => key.startsWith(CALICO_QOS)).map((key) => printable(key, 100));
+}
 
 /** Throws CniError: 2 for what cannot be had, 4 for a variable, 7 for an annotation that cannot be read. */
 export function wishesOf(env: Environment, config: NetworkConfig): Wishes {

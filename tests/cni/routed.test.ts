@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'bun:test
 import { createHash } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { silentLogger } from '../../src/base/mod.ts';
 import { runPlugin } from '../support/cni.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { TestNamespaces, until } from '../support/netns.ts';
@@ -17,12 +18,13 @@ describe.skipIf(!here)('routed pods', () => {
   let node: RoutedNode;
   let pods = 0;
 
+  const warned: object[] = [];
   beforeAll(async () => {
     node = new RoutedNode(spaces, store);
     await putPools(store);
     // not for pods that do not ask for it
     await putPool(store, 'special', { cidr: '10.99.0.0/24', blockSize: 28, nodeSelector: '!all()' });
-    await node.start();
+    await node.start({ log: { ...silentLogger, warn: (fields) => void warned.push(fields) } });
   });
   afterAll(async () => {
     await node[Symbol.asyncDispose]();
@@ -160,6 +162,16 @@ describe.skipIf(!here)('routed pods', () => {
     expect(ip(p.short, 'route', 'show', 'default')).toMatchObject([{ gateway: '169.254.1.1' }]);
     expect((await runPlugin('CHECK', p.call({ prevResult: third.json }))).stdout).toBe('');
     expect((await runPlugin('DEL', p.call())).status).toBe(0);
+  });
+
+  test('limits that Calico would set are told as not set, and the pod starts', async () => {
+    const p = pod();
+    const asked = { 'qos.projectcalico.org/ingressBandwidth': '1M', 'cni.projectcalico.org/ipFamilies': '["IPv4"]' };
+    const config = { runtimeConfig: { 'io.kubernetes.cri.pod-annotations': asked } };
+    warned.length = 0;
+    expect((await runPlugin('ADD', p.call(config))).status).toBe(0);
+    expect(warned).toMatchObject([{ pod: `shop/${p.name}`, annotations: ['qos.projectcalico.org/ingressBandwidth'] }]);
+    await runPlugin('DEL', p.call());
   });
 
   test('CHECK finds what was changed, on either side', async () => {

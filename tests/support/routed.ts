@@ -1,6 +1,6 @@
 import { silentLogger, systemClock } from '../../src/base/mod.ts';
 import { openBlockAccess } from '../../src/cni/mod.ts';
-import type { RoutedOptions } from '../../src/cni/mod.ts';
+import type { CniServerOptions, RoutedOptions } from '../../src/cni/mod.ts';
 import { openRouteKernel, RouteReconciler } from '../../src/dataplane/mod.ts';
 import type { Datastore } from '../../src/datastore/mod.ts';
 import type { RoutedNetwork } from '../../src/desired/mod.ts';
@@ -71,10 +71,10 @@ export class RoutedNode extends TestNode {
     return this.writer!.routes;
   }
 
-  override async start(): Promise<void> {
+  override async start(options: Partial<CniServerOptions> = {}): Promise<void> {
     if (!this.datastore) throw new Error('this node has no datastore');
     this.writer = new RunningRoutes();
-    await super.start({ routed: routedOptions(this.datastore, this.routes) });
+    await super.start({ routed: routedOptions(this.datastore, this.routes), ...options });
   }
 
   override async stop(): Promise<void> {
