@@ -8,7 +8,7 @@ import { parse } from 'yaml';
 import { GodwitError, messageOf, printable } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
-import { BLOCKS, releaseAffinity, decodeBlock } from '../ipam/blocks/mod.ts';
+import { BLOCKS, blocksPrefix, releaseAffinity, decodeBlock } from '../ipam/blocks/mod.ts';
 import {
   describeProblem,
   emptyObject,
@@ -23,7 +23,7 @@ import {
   versionOf,
 } from '../model/mod.ts';
 import type { AnyResource, Json, JsonObject, Kind, ResourceError } from '../model/mod.ts';
-import { prefixCovers } from '../net/mod.ts';
+import { familyOf, prefixCovers } from '../net/mod.ts';
 import { useDatastore, withDatastore } from './datastore.ts';
 import type { DatastoreCommandOptions } from './datastore.ts';
 import { print, say } from './output.ts';
@@ -41,6 +41,7 @@ interface Options extends DatastoreCommandOptions {
   readonly dryRun?: boolean;
   readonly patch?: string;
   readonly skipNotExists?: boolean;
+  readonly skipExists?: boolean;
 }
 
 const DEFAULT_NAMESPACE = 'default';
@@ -87,6 +88,10 @@ export function register(command: Command): void {
         .action((kind: string, name: string, options: Options) => patch(kind, name, options));
       break;
     case 'create':
+      withDryRun()
+        .option('--skip-exists', 'what is there already stays as it is, and is no error')
+        .action((options: Options) => write(verb, options));
+      break;
     case 'apply':
     case 'replace':
       withDryRun().action((options: Options) => write(verb, options));
@@ -169,7 +174,7 @@ async function write(verb: 'create' | 'apply' | 'replace', options: Options): Pr
     for (const resource of resources) {
       const result = await writeOne(store, verb, resource, options);
       if (result.ok) done.push(result.value);
-      else failures.push(result.error.message);
+      else if (result.error.kind !== 'exists' || !options.skipExists) failures.push(result.error.message);
     }
   });
   tellIgnored(done);
@@ -295,8 +300,9 @@ async function remove(kindName: string | undefined, names: readonly string[], op
 async function removeOne(store: Datastore, id: Id, options: Options): Promise<ResourceError | undefined> {
   const client = new ResourceClient(store);
   let { version } = id;
-  if (id.kind === 'IPPool' && !options.dryRun) {
-    const pool = await client.get('IPPool', id.name);
+  const pool = id.kind === 'IPPool' ? await client.get('IPPool', id.name) : undefined;
+  if (pool?.ok) await tellUsers(store, pool.value);
+  if (pool && !options.dryRun) {
     if (pool.ok && version !== undefined && version !== String(pool.value.revision))
       return { kind: 'conflict', message: `IPPool ${id.name} was changed meanwhile; look at it again` };
     if (pool.ok) {
@@ -306,6 +312,22 @@ async function removeOne(store: Datastore, id: Id, options: Options): Promise<Re
   }
   const result = await client.delete(id, { dryRun: options.dryRun === true, version });
   return result.ok ? undefined : result.error;
+}
+
+/** Calico deletes it without a word, and pods find out. */
+async function tellUsers(store: Datastore, { name, spec }: Parameters<typeof overlaps>[0]): Promise<void> {
+  const { kvs } = await store.list(blocksPrefix(familyOf(spec.cidr)));
+  const blocks = kvs.flatMap(({ value }) => {
+    const block = decodeBlock(value);
+    return block.ok && prefixCovers(spec.cidr, block.value.cidr) ? [block.value] : [];
+  });
+  const used = blocks.flatMap(({ allocations, attributes }) =>
+    allocations.filter((index) => index !== null && attributes[index]?.releasedAt === undefined),
+  ).length;
+  if (used === 0) return;
+  const what =
+    used === 1 ? '1 address of it is given: its user is' : `${used} addresses of it are given: their users are`;
+  say(`IPPool ${name}: ${what} not reached from other nodes without it; disable it, and delete it when they are gone`);
 }
 
 /** Stops giving addresses from the pool, then takes its blocks from their nodes; addresses in use stay until released. */

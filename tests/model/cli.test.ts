@@ -5,6 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
+import { encodeBlock, hostOwner, newBlock } from '../../src/ipam/blocks/mod.ts';
+import { prefix } from '../../src/net/mod.ts';
 import { startEtcd } from '../support/datastores.ts';
 import type { RunningStore } from '../support/datastores.ts';
 import { run } from '../support/netns.ts';
@@ -187,6 +189,29 @@ describe.skipIf(!here)('resources', () => {
     const peer =
       'apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: p}\nspec: {peerIP: 1.2.3.4, filters: [none]}';
     expect(godwit(['apply', '-f', '-'], peer).error).toContain('there is no BGPFilter none; allowed: out');
+  });
+
+  test('--skip-exists; a pool in use is not deleted without a word', () => {
+    const pool = 'apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: used}\nspec: {cidr: 10.77.0.0/24}';
+    expect(godwit(['create', '-f', '-'], pool).status).toBe(0);
+    expect(godwit(['create', '-f', '-'], pool)).toMatchObject({
+      status: 1,
+      error: 'godwit: IPPool used exists already',
+    });
+    expect(godwit(['create', '-f', '-', '--skip-exists'], pool)).toEqual({ status: 0, out: '', error: '' });
+    const block = newBlock(prefix('10.77.0.0/26'), hostOwner('n1'), 0);
+    const allocations = block.allocations.map((_, ordinal) => (ordinal < 2 ? 0 : null));
+    const unallocated = block.unallocated.filter((ordinal) => ordinal >= 2);
+    const attribute = { handle: 'h', secondary: {}, releasedAt: undefined, others: {} };
+    const given = encodeBlock({ ...block, allocations, unallocated, attributes: [attribute] });
+    run('etcdctl', '--endpoints', etcd.endpoint, 'put', '/calico/ipam/v2/assignment/ipv4/block/10.77.0.0-26', given);
+    for (const dry of [['--dry-run'], []]) {
+      const deleted = godwit(['delete', 'pool', 'used', ...dry]);
+      expect(deleted.status).toBe(0);
+      expect(deleted.error).toContain('IPPool used: 2 addresses of it are given: their users are not reached');
+    }
+    expect(get(poolKey('used'))).toBe('');
+    run('etcdctl', '--endpoints', etcd.endpoint, 'del', '--prefix', '/calico/ipam/v2/');
   });
 
   test('broken objects are reported, the others shown', () => {

@@ -60,7 +60,10 @@ export function parseGivenText(name: string, text: string): GivenObject[] {
   for (const document of 'empty' in documents ? [] : documents) {
     const [fault] = document.errors;
     if (fault)
-      throw new GodwitError('input', `${name}:${lines.linePos(fault.pos[0]).line}: ${fault.message.split('\n')[0]}`);
+      throw new GodwitError(
+        'input',
+        `${name}:${lines.linePos(fault.pos[0]).line}: ${fault.message.split('\n')[0]!.replace(/ at line \d+, column \d+:$/, '')}`,
+      );
     const start = isNode(document.contents) ? (document.contents.range?.[0] ?? 0) : 0;
     const where = `${name}:${lines.linePos(start).line}`;
     let json: Json;
