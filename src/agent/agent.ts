@@ -8,7 +8,15 @@ import { readFileSync } from 'node:fs';
 import { err, printable, sleep, systemClock, Wakeup } from '../base/mod.ts';
 import type { Clock, Logger, Result } from '../base/mod.ts';
 import type { BlockAccess } from '../cni/mod.ts';
-import { Caretaker, MasqueradePart, natTable, ROUTED_PREFIX, RouteReconciler, SysctlPart } from '../dataplane/mod.ts';
+import {
+  Caretaker,
+  MasqueradePart,
+  natTable,
+  ReversePaths,
+  ROUTED_PREFIX,
+  RouteReconciler,
+  SysctlPart,
+} from '../dataplane/mod.ts';
 import type { SysctlWish } from '../dataplane/mod.ts';
 import { openDatastore } from '../datastore/mod.ts';
 import type { Datastore } from '../datastore/mod.ts';
@@ -177,10 +185,11 @@ export class Agent {
   /** In the order of the configuration. */
   private loadNetworks(): Promise<AgentNetwork[]> {
     const { config, log, clock, kernel, caretaker, routes } = this;
+    const reversePaths = new ReversePaths(kernel.sysctls, `${config.runDir}/reverse-paths.json`);
     return Promise.all(
       config.network.map(async (kind): Promise<AgentNetwork> => {
         const context: NetworkContext = {
-          ...{ config, log, clock, kernel, caretaker, routes },
+          ...{ config, log, clock, kernel, caretaker, routes, reversePaths },
           changed: () => this.wakeup.notify(),
           statusChanged: () => this.publisher.notify(),
           pods: () => this.pods.pods(),

@@ -7,7 +7,7 @@
 import type { Clock, Logger, Result } from '../base/mod.ts';
 import type { BlockAccess } from '../cni/mod.ts';
 import { ROUTED_PREFIX } from '../dataplane/mod.ts';
-import type { Caretaker, RouteReconciler, SysctlWish } from '../dataplane/mod.ts';
+import type { Caretaker, ReversePaths, RouteReconciler, SysctlWish } from '../dataplane/mod.ts';
 import type { Datastore, LeaseId } from '../datastore/mod.ts';
 import type { NatRules, PodNetwork } from '../desired/mod.ts';
 import type { Family, IpAddress } from '../net/mod.ts';
@@ -43,6 +43,8 @@ export interface NetworkContext {
   readonly kernel: NodeKernel;
   readonly caretaker: Caretaker;
   readonly routes: RouteReconciler;
+  /** Of the tunnels of all networks. */
+  readonly reversePaths: ReversePaths;
   /** What is told of this node may be other than it was. */
   readonly statusChanged: () => void;
   /** Something was learned: `replan` is wanted soon. */

@@ -14,4 +14,5 @@ export type { TunnelKernel, TunnelOptions, TunnelState } from './tunnels/device.
 export * from './tunnels/ipip.ts';
 export { NeighbourWatch } from './tunnels/neighbour-watch.ts';
 export * from './tunnels/path-mtu.ts';
+export { ReversePaths } from './tunnels/reverse-paths.ts';
 export * from './tunnels/vxlan.ts';

@@ -59,6 +59,9 @@ describe.skipIf(!here)('fifty changes of mode', () => {
   beforeAll(async () => {
     cluster = await Cluster.start({ nodes });
     await pool({});
+    // what tunnels make loose is strict again without them
+    cluster.node(1).run('sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=1');
+    cluster.node(2).run('sysctl', '-qw', 'net.ipv4.conf.eth0.rp_filter=1');
     for (const number of nodes) cluster.node(number).start(options);
     for (const number of nodes) await cluster.node(number).ready();
     for (const number of nodes) pods[`p${number}`] = await cluster.node(number).addPod(`p${number}`);

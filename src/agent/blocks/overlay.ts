@@ -38,6 +38,7 @@ export class Overlay {
     this.tunnels = new Tunnels({
       ...{ node: config.node, resources: knowledge.resources, log, clock, kernel, caretaker },
       quietMs: config.tunnelQuietSeconds * 1000,
+      reversePaths: context.reversePaths,
       pods: podDevices(config),
       changed: () => {
         this.stale = true;

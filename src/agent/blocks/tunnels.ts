@@ -7,7 +7,7 @@ import type { Clock, Logger } from '../../base/mod.ts';
 import { Encapsulation, IPIP_DEVICE, tunnelKinds, tunnelSettings, VXLAN_DEVICE, vxlanKind } from '../../calc/mod.ts';
 import type { TunnelKind, Uplink } from '../../calc/mod.ts';
 import { IpipPart, NeighbourWatch, PathMtus, VxlanPart } from '../../dataplane/mod.ts';
-import type { Caretaker, IpipForm } from '../../dataplane/mod.ts';
+import type { Caretaker, IpipForm, ReversePaths } from '../../dataplane/mod.ts';
 import { ensureTunnelAddress, releaseTunnelAddress } from '../../ipam/blocks/mod.ts';
 import type { BlockIpam } from '../../ipam/blocks/mod.ts';
 import type { ResourceStore } from '../../model/mod.ts';
@@ -59,6 +59,7 @@ export class Tunnels {
     readonly quietMs: number;
     /** Names of pods' devices. */
     readonly pods: readonly string[];
+    readonly reversePaths: ReversePaths;
     readonly log: Logger;
     /** An address came, a device is in place, a path takes less than was thought: plan anew. */
     readonly changed: () => void;
@@ -69,10 +70,11 @@ export class Tunnels {
     this.caretaker = options.caretaker;
     this.log = options.log;
     this.changed = options.changed;
-    const { kernel, clock, quietMs, pods } = options;
+    const { kernel, clock, quietMs, pods, reversePaths } = options;
     this.clock = clock;
-    this.ipip = new IpipPart(kernel, { clock, quietMs, pods }, IPIP_DEVICE);
-    const vxlan = (family: Family) => new VxlanPart(kernel, VXLAN_DEVICE[family], family, { clock, quietMs, pods });
+    this.ipip = new IpipPart(kernel, { clock, quietMs, pods, reversePaths }, IPIP_DEVICE);
+    const vxlan = (family: Family) =>
+      new VxlanPart(kernel, VXLAN_DEVICE[family], family, { clock, quietMs, pods, reversePaths });
     this.vxlan = { 4: vxlan(4), 6: vxlan(6) };
     const isPod = (address: IpAddress) => this.encapsulation?.isPod(address) === true;
     this.pathMtus = new PathMtus({ clock, changed: () => this.changed(), isPod });

@@ -57,6 +57,7 @@ export class SubnetNetwork implements AgentNetwork {
       clock: context.clock,
       quietMs: config.tunnelQuietSeconds * 1000,
       pods: podDevices(config),
+      reversePaths: context.reversePaths,
     });
     context.routes.expect(LEASES);
   }

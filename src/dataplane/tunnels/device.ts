@@ -11,6 +11,7 @@ import type { Nftables } from '../../nft/mod.ts';
 import { ROUTED_PREFIX } from '../endpoints-routed.ts';
 import type { PlannedChange } from '../part.ts';
 import type { Sysctls } from '../sysctl.ts';
+import type { ReversePaths } from './reverse-paths.ts';
 
 /** What tunnels touch of the kernel; the agent's kernel fits. */
 export interface TunnelKernel {
@@ -28,6 +29,8 @@ export interface TunnelOptions {
   readonly quietMs?: number;
   /** Names of the devices of this node's pods, for its guards; one that ends with `*` is the beginning of one. */
   readonly pods?: readonly string[];
+  /** Shared by all tunnels of a node: they may have their uplink in common. */
+  readonly reversePaths?: ReversePaths | undefined;
 }
 
 export const DEFAULT_QUIET_MS = 60_000;
@@ -79,24 +82,6 @@ export function deviceChanges(
 /** Takes away every global address. */
 export function clearAddresses(netlink: Rtnetlink, index: number): void {
   netlink.changeEach(globalAddresses(netlink, index), (batch, a) => void deleteAddress(batch, index, a));
-}
-
-/**
- * A packet that came through a tunnel may be answered by another way: while a pool changes its mode, and always where
- * nodes differ in what is local. A strict reverse path filter would drop it, on the tunnel as on the uplink.
- */
-export function reversePathChanges(sysctls: Sysctls, devices: readonly string[]): PlannedChange[] {
-  const STRICT = '1';
-  const LOOSE = '2';
-  const value = (device: string) => sysctls.read(`net/ipv4/conf/${device}/rp_filter`);
-  const all = value('all');
-  return devices.flatMap((device) => {
-    const own = value(device);
-    // the kernel takes the larger of the two
-    if (own === undefined || own === LOOSE || (own !== STRICT && all !== STRICT)) return [];
-    const text = `sysctl -w net.ipv4.conf.${device}.rp_filter=${LOOSE}`;
-    return [{ text, apply: () => sysctls.write(`net/ipv4/conf/${device}/rp_filter`, LOOSE) }];
-  });
 }
 
 /** Routes of the main tables through a device; the kernel's own do not count. */

@@ -11,18 +11,11 @@ import type { Link } from '../../netlink/mod.ts';
 import type { TableName } from '../../nft/mod.ts';
 import { errno, isErrno } from '../../sys/mod.ts';
 import type { Part, PlannedChange } from '../part.ts';
-import {
-  clearAddresses,
-  DEFAULT_PODS,
-  DEFAULT_QUIET_MS,
-  deviceChanges,
-  Farewell,
-  reversePathChanges,
-  routesThrough,
-} from './device.ts';
+import { clearAddresses, DEFAULT_PODS, DEFAULT_QUIET_MS, deviceChanges, Farewell, routesThrough } from './device.ts';
 import type { TunnelKernel, TunnelOptions, TunnelState, Waiting } from './device.ts';
 import { Guard, guardTable } from './guard.ts';
 import { BpfIpip } from './ipip-bpf.ts';
+import { ReversePaths } from './reverse-paths.ts';
 
 /** Which of the two forms is in use. */
 export type IpipForm = 'kernel' | 'bpf';
@@ -40,6 +33,7 @@ export class IpipPart implements Part, Disposable {
   private readonly farewell: Farewell;
   private readonly guard: Guard;
   private readonly pods: readonly string[];
+  private readonly reversePaths: ReversePaths;
   private want: IpipTunnel | 'absent' | undefined;
   private waiting: Waiting | undefined;
   /** Whether programs of another life may still hang on other devices. */
@@ -49,7 +43,7 @@ export class IpipPart implements Part, Disposable {
 
   constructor(
     kernel: TunnelKernel,
-    { clock = systemClock, quietMs = DEFAULT_QUIET_MS, pods = DEFAULT_PODS }: TunnelOptions = {},
+    { clock = systemClock, quietMs = DEFAULT_QUIET_MS, pods = DEFAULT_PODS, reversePaths }: TunnelOptions = {},
     device = 'tunl0',
   ) {
     this.kernel = kernel;
@@ -58,6 +52,7 @@ export class IpipPart implements Part, Disposable {
     this.farewell = new Farewell(clock, quietMs);
     this.guard = new Guard(() => kernel.nft(), IPIP_GUARD);
     this.pods = pods;
+    this.reversePaths = reversePaths ?? new ReversePaths(kernel.sysctls);
   }
 
   /** Undefined: not known yet, and nothing is touched. */
@@ -124,11 +119,11 @@ export class IpipPart implements Part, Disposable {
         hint,
       });
     }
-    const { netlink, sysctls } = this.kernel;
+    const { netlink } = this.kernel;
     const stale = this.swept ? [] : this.bpf.detachments(uplink);
     this.swept = true;
     const device = deviceChanges(netlink, link, { mark: IPIP_MARK, mtu: want.mtu, address: want.address });
-    const paths = reversePathChanges(sysctls, [this.device, want.uplink]);
+    const paths = this.reversePaths.changes(this.name, [this.device, want.uplink]);
     // the guard first: the device takes packets as soon as it is up
     const guard = this.guardChanges(want, form, uplink);
     if (form === 'kernel') return [...stale, ...guard, ...device, ...paths];
@@ -165,7 +160,12 @@ export class IpipPart implements Part, Disposable {
     }
     if (this.gone && form === undefined) return [];
     const remove = link && form !== undefined ? [this.deviceRemoval(link)] : [];
-    const changes = [...this.bpf.detachments(), ...remove, ...this.guard.removal()];
+    const changes = [
+      ...this.bpf.detachments(),
+      ...remove,
+      ...this.reversePaths.changes(this.name, []),
+      ...this.guard.removal(),
+    ];
     this.gone = changes.length === 0;
     return changes;
   }

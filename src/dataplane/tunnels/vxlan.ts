@@ -11,17 +11,10 @@ import type { Link, Neighbour, Rtnetlink } from '../../netlink/mod.ts';
 import type { TableName } from '../../nft/mod.ts';
 import type { Part, PlannedChange } from '../part.ts';
 import { ROUTE_PROTOCOL } from '../routes/reconciler.ts';
-import {
-  DEFAULT_PODS,
-  DEFAULT_QUIET_MS,
-  deviceChanges,
-  Farewell,
-  gatewaysThrough,
-  reversePathChanges,
-  routesThrough,
-} from './device.ts';
+import { DEFAULT_PODS, DEFAULT_QUIET_MS, deviceChanges, Farewell, gatewaysThrough, routesThrough } from './device.ts';
 import type { TunnelKernel, TunnelOptions, TunnelState, Waiting } from './device.ts';
 import { Guard, guardTable } from './guard.ts';
+import { ReversePaths } from './reverse-paths.ts';
 
 export const VXLAN_MARK = 'godwit:vxlan';
 const guardName = (device: string, family: Family): TableName => {
@@ -34,6 +27,7 @@ export class VxlanPart implements Part {
   private readonly farewell: Farewell;
   private readonly guard: Guard;
   private readonly pods: readonly string[];
+  private readonly reversePaths: ReversePaths;
   private want: VxlanTunnel | 'absent' | undefined;
   private leaving: readonly VxlanPeer[] = [];
   private waiting: Waiting | undefined;
@@ -46,13 +40,14 @@ export class VxlanPart implements Part {
     kernel: TunnelKernel,
     device: string,
     family: Family,
-    { clock = systemClock, quietMs = DEFAULT_QUIET_MS, pods = DEFAULT_PODS }: TunnelOptions = {},
+    { clock = systemClock, quietMs = DEFAULT_QUIET_MS, pods = DEFAULT_PODS, reversePaths }: TunnelOptions = {},
   ) {
     this.kernel = kernel;
     this.name = device;
     this.farewell = new Farewell(clock, quietMs);
     this.guard = new Guard(() => kernel.nft(), guardName(device, family));
     this.pods = pods;
+    this.reversePaths = reversePaths ?? new ReversePaths(kernel.sysctls);
   }
 
   /**
@@ -106,7 +101,7 @@ export class VxlanPart implements Part {
   }
 
   private repairs(want: VxlanTunnel, link: Link): PlannedChange[] {
-    const { netlink, sysctls } = this.kernel;
+    const { netlink } = this.kernel;
     const mac: PlannedChange[] = [];
     if (link.address !== want.mac) {
       const apply = () => {
@@ -120,7 +115,7 @@ export class VxlanPart implements Part {
       ...mac,
       ...deviceChanges(netlink, link, { mark: VXLAN_MARK, mtu: want.mtu, address: want.address }),
       ...this.peerChanges(link, want.peers),
-      ...reversePathChanges(sysctls, [this.name, want.uplink]),
+      ...this.reversePaths.changes(this.name, [this.name, want.uplink]),
     ];
   }
 
@@ -173,13 +168,14 @@ export class VxlanPart implements Part {
   private removal(link: Link | undefined): PlannedChange[] {
     const { netlink } = this.kernel;
     if (!link) {
-      const guard = this.gone ? [] : this.guard.removal();
-      this.gone = guard.length === 0;
-      return guard;
+      const rest = this.gone ? [] : [...this.reversePaths.changes(this.name, []), ...this.guard.removal()];
+      this.gone = rest.length === 0;
+      return rest;
     }
     this.gone = false;
     this.waiting = this.farewell.waitsFor(routesThrough(netlink, link.index), netlink.receivedPackets(this.name));
-    if (this.waiting === undefined) return [this.deletion(link), ...this.guard.removal()];
+    if (this.waiting === undefined)
+      return [this.deletion(link), ...this.reversePaths.changes(this.name, []), ...this.guard.removal()];
     const { waiting } = this;
     const changes = this.peerChanges(link, this.leaving);
     this.waiting ??= waiting;
