@@ -127,7 +127,7 @@ describe.skipIf(!here)('a datastore one cannot trust', () => {
       await pool();
       await settled();
     });
-  }, 60_000);
+  }, 120_000);
 
   test('F04: an agent that starts behind a cache from the past: its routes and those to it stay', async () => {
     const past = (await cluster.store.get('x')).revision;
@@ -154,7 +154,7 @@ describe.skipIf(!here)('a datastore one cannot trust', () => {
     for (const monitor of monitors) expect(await monitor.stop()).not.toContain('10.233.');
     await stream.flowing(20);
     expect((await stream.stop()).lost).toBe(0);
-  }, 60_000);
+  }, 120_000);
 
   test('F04: the same without a copy of its own: the routes of its pods stay', async () => {
     rmSync(copy());
@@ -173,5 +173,5 @@ describe.skipIf(!here)('a datastore one cannot trust', () => {
     });
     const told = (await monitor.stop()).split('\n');
     expect(told.filter((line) => line.includes(`${a} `))).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 });
