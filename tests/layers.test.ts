@@ -45,7 +45,7 @@ const allowed: Record<string, readonly string[]> = {
   agent: ['*'],
   gateway: ['*'],
   trace: ['base', 'net', 'status', 'model', 'desired'],
-  shim: [],
+  shim: ['base'],
   lab: ['base', 'net', 'sys', 'netlink', 'status', 'model', 'datastore', 'ipam', 'dataplane', 'cni'],
   cli: ['*'],
 };

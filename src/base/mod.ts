@@ -6,6 +6,7 @@ export * from './compiler.ts';
 export * from './delta.ts';
 export * from './error.ts';
 export * from './log.ts';
+export * from './replace-file.ts';
 export * from './result.ts';
 export * from './text-map.ts';
 export * from './wakeup.ts';

@@ -2,9 +2,9 @@
  * What was announced, kept in a file over a restart, so that a first list that lost most of it is noticed. Written after
  * the gateways were told, and at most once in a while: a crash in between costs the guard the newest news, nothing else.
  */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { messageOf } from '../base/mod.ts';
+import { messageOf, replaceFile } from '../base/mod.ts';
 import type { Clock, Logger } from '../base/mod.ts';
 import { parseAddress, parsePrefix } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
@@ -78,8 +78,7 @@ export class Memory {
     }
     try {
       mkdirSync(dirname(this.file), { recursive: true });
-      writeFileSync(`${this.file}.new`, text);
-      renameSync(`${this.file}.new`, this.file);
+      replaceFile(this.file, text, { mode: 0o644, outlives: 'kill' });
     } catch (error) {
       this.log.warn({ file: this.file, error: messageOf(error) }, 'what is announced cannot be remembered');
     }

@@ -4,10 +4,10 @@
  * is dropped at the next start. So what must survive is a killed process, not a lost page cache (a power failure takes the
  * links away, too), and nothing is waited for to reach the disk.
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { messageOf, printable } from '../base/mod.ts';
+import { messageOf, printable, replaceFile } from '../base/mod.ts';
 import { parseAddress, parseMac, parsePrefix } from '../net/mod.ts';
 
 const address = z.string().transform((text, context) => {
@@ -115,14 +115,9 @@ export class AttachmentStore {
 
   /** Throws what the file system says; the old record, if any, is then still whole. */
   save(attachment: Attachment): void {
-    const path = this.path(attachment.hostInterface);
-    try {
-      writeFileSync(`${path}.new`, JSON.stringify(attachment), { mode: 0o600 });
-      renameSync(`${path}.new`, path);
-    } catch (error) {
-      this.discard(`${path}.new`);
-      throw error;
-    }
+    // a boot ends what it describes, and what a kill tears is read from the link's mark
+    const options = { mode: 0o600, outlives: 'kill' } as const;
+    replaceFile(this.path(attachment.hostInterface), JSON.stringify(attachment), options);
   }
 
   /** Gives false when the file system refuses: the record is then found again, and dropped, at the next start. */

@@ -2,8 +2,9 @@
  * `/run/flannel/subnet.env`: what Flannel tells other programs on the node about its lease, and how a node that
  * restarts remembers the subnet it had.
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { replaceFile } from '../base/mod.ts';
 import { nthAddress, parseInterfaceAddress, prefixLength, prefixOf } from '../net/mod.ts';
 import type { Prefix } from '../net/mod.ts';
 import type { NetworkConfig } from './config.ts';
@@ -49,16 +50,8 @@ export function readSubnetEnv(path: string): Subnets | undefined {
   }
 }
 
-/** Replaces the file as a whole: a reader sees the old or the new one, also after a crash. Throws what the system says. */
+/** Replaces the file: a reader sees the old or the new one, also after a power cut. Throws what the system says. */
 export function writeSubnetEnv(path: string, env: SubnetEnv): void {
   mkdirSync(dirname(path), { recursive: true });
-  const temporary = `${path}.new`;
-  const file = openSync(temporary, 'w', 0o644);
-  try {
-    writeSync(file, formatSubnetEnv(env));
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(temporary, path);
+  replaceFile(path, formatSubnetEnv(env), { mode: 0o644, outlives: 'power cut' });
 }

@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
-import { err, GodwitError, messageOf, ok } from '../base/mod.ts';
+import { err, GodwitError, messageOf, ok, replaceFile } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
 import { isAlive, processId, tryLock } from '../sys/mod.ts';
 import type { Fd } from '../sys/mod.ts';
@@ -44,10 +44,9 @@ export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_i
 export function writeManifest(layout: LabLayout, manifest: Manifest): void {
   const temporary = `${layout.manifest}.${process.pid}`;
   try {
-    writeFileSync(temporary, `${JSON.stringify(manifest, undefined, 2)}\n`, { mode: 0o600 });
-    renameSync(temporary, layout.manifest);
+    const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
+    replaceFile(layout.manifest, text, { mode: 0o600, temporary, outlives: 'kill' });
   } catch (error) {
-    rmSync(temporary, { force: true });
     throw new GodwitError('disk', `cannot write ${layout.manifest}: ${messageOf(error)}`, { cause: error });
   }
 }

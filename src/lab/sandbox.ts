@@ -4,9 +4,9 @@
  * else in the lab knows. Outside there is one directory: the record of the holder, and the lock that every command shares
  * for its whole run, so that the holder does not leave while one is on its way in.
  */
-import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { GodwitError, sleep } from '../base/mod.ts';
+import { GodwitError, replaceFile, sleep } from '../base/mod.ts';
 import { Rtnetlink, setLink } from '../netlink/mod.ts';
 import { isAlive, mountTmpfs, processId, selfCommand, tryLock } from '../sys/mod.ts';
 import type { Fd, ProcessId } from '../sys/mod.ts';
@@ -186,8 +186,7 @@ export async function holdSandbox(directory: string): Promise<void> {
   using netlink = new Rtnetlink();
   netlink.change((batch) => setLink(batch, netlink.link('lo')!.index, { up: true }, 'lo'));
   const { pid, started } = processId(process.pid)!;
-  writeFileSync(`${directory}/holder.new`, `${pid} ${started} ${mountsOf(pid)}`, { mode: 0o600 });
-  renameSync(`${directory}/holder.new`, `${directory}/holder`);
+  replaceFile(`${directory}/holder`, `${pid} ${started} ${mountsOf(pid)}`, { mode: 0o600, outlives: 'kill' });
   for (;;) {
     await sleep(IDLE_CHECK_MS);
     if (listLabs().length > 0) continue;

@@ -4,7 +4,8 @@
  * for the processor it runs on, an executable of one or two kilobytes that does just that, and becomes the complete
  * program where that is not enough. Pure, but for `installPlugin`.
  */
-import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
+import { replaceFile } from '../base/mod.ts';
 import { Arm64Machine } from './arm64.ts';
 import type { Machine } from './machine.ts';
 import { assemble } from './program.ts';
@@ -36,13 +37,7 @@ function script({ complete }: Program): Uint8Array {
 export function installPlugin(path: string, program: Program): void {
   const directory = path.slice(0, path.lastIndexOf('/')) || '/';
   mkdirSync(directory, { recursive: true });
-  const fresh = `${directory}/.godwit-${process.pid}`;
-  try {
-    writeFileSync(fresh, pluginFile(program) ?? script(program));
-    chmodSync(fresh, 0o755);
-    renameSync(fresh, path);
-  } catch (error) {
-    rmSync(fresh, { force: true });
-    throw error;
-  }
+  // runtimes list the directory
+  const temporary = `${directory}/.godwit-${process.pid}`;
+  replaceFile(path, pluginFile(program) ?? script(program), { mode: 0o755, temporary, outlives: 'kill' });
 }

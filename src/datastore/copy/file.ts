@@ -3,10 +3,9 @@
  * wrong with it, it is set aside and the program starts without it.
  */
 import { mkdirSync, readFileSync, renameSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import { err, messageOf, ok, printable } from '../../base/mod.ts';
+import { err, messageOf, ok, printable, replaceFileSlowly } from '../../base/mod.ts';
 import type { Result } from '../../base/mod.ts';
 import type { KeyValue, LeaseId } from '../datastore.ts';
 
@@ -83,23 +82,9 @@ export function readCopy(
   return ok(copy);
 }
 
-/** Replaces the copy: a reader sees the old or the new one, also after a crash. Throws what the system says. */
+/** Replaces the copy: a reader sees the old or the new one, also after a power cut. Throws what the system says. */
 export async function writeCopy(path: string, copy: Copy): Promise<void> {
   mkdirSync(dirname(path), { recursive: true });
-  const temporary = `${path}.new`;
   // names of secrets are in it, and how the network is made
-  const file = await open(temporary, 'w', 0o600);
-  try {
-    await file.writeFile(JSON.stringify({ format: 1, ...copy }));
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
-  const directory = await open(dirname(path), 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
+  await replaceFileSlowly(path, JSON.stringify({ format: 1, ...copy }), { mode: 0o600 });
 }
