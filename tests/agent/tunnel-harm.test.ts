@@ -25,11 +25,11 @@ async function mended(cluster: Cluster, [a, b]: string[], harm: () => void, whol
 }
 
 /** Neighbours and forwarding entries of a VXLAN device. */
-function entriesOf(node: Node, device: string) {
+async function entriesOf(node: Node, device: string) {
   const show = (...command: string[]) => node.run(...command, 'show', 'dev', device);
-  const neighbour = /(\S+) lladdr (\S+) PERMANENT/.exec(show('ip', 'neigh'))!;
-  const far = /dst (\S+)/.exec(show('bridge', 'fdb'))![1]!;
-  const [, gateway, mac] = neighbour;
+  const neighbour = () => /(\S+) lladdr (\S+) PERMANENT/.exec(show('ip', 'neigh'));
+  const [, gateway, mac] = await until('a neighbour', neighbour);
+  const [, far] = await until('its forwarding entry', () => /dst (\S+)/.exec(show('bridge', 'fdb')));
   const whole = () =>
     show('ip', 'neigh').includes(`${gateway} lladdr ${mac} PERMANENT`) &&
     show('bridge', 'fdb').includes(`${mac} dst ${far} self permanent`);
@@ -90,7 +90,7 @@ describe.skipIf(!here)('harm to tunnels of blocks', () => {
   test('VXLAN: neighbours and forwarding entries', async () => {
     await pool({ vxlanMode: 'Always' });
     await until('the route', () => route().includes('dev vxlan.calico'));
-    const { harms, whole } = entriesOf(cluster.node(1), 'vxlan.calico');
+    const { harms, whole } = await entriesOf(cluster.node(1), 'vxlan.calico');
     for (const harm of harms) await mended(cluster, addresses, () => cluster.node(1).run('sh', '-ec', harm), whole);
   });
 });
@@ -102,7 +102,7 @@ test.skipIf(!here)(
     for (const number of [1, 2]) cluster.node(number).start(NEVER);
     for (const number of [1, 2]) await cluster.node(number).ready();
     const addresses = [await cluster.node(1).addPod('p1'), await cluster.node(2).addPod('p2')];
-    const { harms, whole } = entriesOf(cluster.node(1), 'flannel.1');
+    const { harms, whole } = await entriesOf(cluster.node(1), 'flannel.1');
     for (const harm of harms) await mended(cluster, addresses, () => cluster.node(1).run('sh', '-ec', harm), whole);
   },
   60_000,
