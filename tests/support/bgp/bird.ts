@@ -1,13 +1,12 @@
 /** BIRD 2 as a peer. */
 import type { Lan } from './lan.ts';
-import { Daemon } from './daemon.ts';
+import { Daemon, DaemonRouter } from './daemon.ts';
 import {
   type Announcement,
   familiesOf,
   familyOfAddress,
   type HeldRoute,
   type NeighborSpec,
-  type Router,
   type RouterSpec,
 } from './spec.ts';
 
@@ -84,16 +83,9 @@ export function birdConfig(spec: RouterSpec): string {
   ].join('\n');
 }
 
-export class Bird implements Router {
+export class Bird extends DaemonRouter {
   readonly kind = 'BIRD';
-  readonly spec: RouterSpec;
-  readonly daemon: Daemon;
   private lives = 0;
-
-  private constructor(spec: RouterSpec, daemon: Daemon) {
-    this.spec = spec;
-    this.daemon = daemon;
-  }
 
   static async start(lan: Lan, name: string, spec: RouterSpec): Promise<Bird> {
     const bird = new Bird(spec, new Daemon(name, lan.namespaces.name(name)));
@@ -150,17 +142,5 @@ export class Bird implements Router {
       ...(originatorId !== undefined && { originatorId }),
       clusterList: (field('cluster_list') ?? '').split(' ').filter(Boolean),
     };
-  }
-
-  log(): string {
-    return this.daemon.log();
-  }
-
-  kill(): Promise<void> {
-    return this.daemon.kill();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.daemon[Symbol.asyncDispose]();
   }
 }

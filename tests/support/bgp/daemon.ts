@@ -3,7 +3,8 @@ import { spawnSync, type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, closeSync, chmodSync, existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { until } from '../netns.ts';
+import { until } from '../until.ts';
+import type { HeldRoute, Router, RouterSpec } from './spec.ts';
 
 export class Daemon implements AsyncDisposable {
   /** Configuration, sockets and logs. */
@@ -104,5 +105,33 @@ export class Daemon implements AsyncDisposable {
     await this.kill();
     process.off('exit', this.atExit);
     rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** A router that is a daemon in a namespace: what all kinds of them share. */
+export abstract class DaemonRouter implements Router {
+  abstract readonly kind: string;
+  readonly spec: RouterSpec;
+  readonly daemon: Daemon;
+
+  protected constructor(spec: RouterSpec, daemon: Daemon) {
+    this.spec = spec;
+    this.daemon = daemon;
+  }
+
+  abstract established(address: string): boolean | Promise<boolean>;
+  abstract route(prefix: string): HeldRoute | undefined | Promise<HeldRoute | undefined>;
+  abstract start(): Promise<void>;
+
+  log(): string {
+    return this.daemon.log();
+  }
+
+  kill(): Promise<void> {
+    return this.daemon.kill();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.daemon[Symbol.asyncDispose]();
   }
 }

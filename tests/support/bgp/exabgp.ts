@@ -1,15 +1,8 @@
 /** ExaBGP as a peer: it announces what it is told and writes down, as JSON lines, what it hears. */
 import { existsSync, readFileSync } from 'node:fs';
-import { Daemon } from './daemon.ts';
+import { Daemon, DaemonRouter } from './daemon.ts';
 import type { Lan } from './lan.ts';
-import {
-  familiesOf,
-  familyOfAddress,
-  type HeldRoute,
-  type NeighborSpec,
-  type Router,
-  type RouterSpec,
-} from './spec.ts';
+import { familiesOf, familyOfAddress, type HeldRoute, type NeighborSpec, type RouterSpec } from './spec.ts';
 
 export const exabgpPrograms = ['/usr/sbin/exabgp'];
 
@@ -61,15 +54,8 @@ interface ExaEvent {
   };
 }
 
-export class ExaBgp implements Router {
+export class ExaBgp extends DaemonRouter {
   readonly kind = 'ExaBGP';
-  readonly spec: RouterSpec;
-  readonly daemon: Daemon;
-
-  private constructor(spec: RouterSpec, daemon: Daemon) {
-    this.spec = spec;
-    this.daemon = daemon;
-  }
 
   static async start(lan: Lan, name: string, spec: RouterSpec): Promise<ExaBgp> {
     const exabgp = new ExaBgp(spec, new Daemon(name, lan.namespaces.name(name)));
@@ -141,17 +127,5 @@ export class ExaBgp implements Router {
       }
     }
     return held;
-  }
-
-  log(): string {
-    return this.daemon.log();
-  }
-
-  kill(): Promise<void> {
-    return this.daemon.kill();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.daemon[Symbol.asyncDispose]();
   }
 }

@@ -1,7 +1,7 @@
 /** FRR as a peer: bgpd, and zebra beside it, without which bgpd knows no interfaces. Its best routes reach the kernel. */
-import { Daemon } from './daemon.ts';
+import { Daemon, DaemonRouter } from './daemon.ts';
 import type { Lan } from './lan.ts';
-import { familiesOf, type FamilyName, familyOfAddress, type HeldRoute, type Router, type RouterSpec } from './spec.ts';
+import { familiesOf, type FamilyName, familyOfAddress, type HeldRoute, type RouterSpec } from './spec.ts';
 
 export const frrPrograms = ['/usr/lib/frr/bgpd', '/usr/lib/frr/zebra', '/usr/bin/vtysh'];
 
@@ -88,15 +88,8 @@ interface FrrPath {
   readonly clusterList?: { readonly list?: readonly string[] };
 }
 
-export class Frr implements Router {
+export class Frr extends DaemonRouter {
   readonly kind = 'FRR';
-  readonly spec: RouterSpec;
-  readonly daemon: Daemon;
-
-  private constructor(spec: RouterSpec, daemon: Daemon) {
-    this.spec = spec;
-    this.daemon = daemon;
-  }
 
   static async start(lan: Lan, name: string, spec: RouterSpec): Promise<Frr> {
     const frr = new Frr(spec, new Daemon(name, lan.namespaces.name(name)));
@@ -178,17 +171,5 @@ export class Frr implements Router {
       ...(best.originatorId !== undefined && { originatorId: best.originatorId }),
       clusterList: best.clusterList?.list ?? [],
     };
-  }
-
-  log(): string {
-    return this.daemon.log();
-  }
-
-  kill(): Promise<void> {
-    return this.daemon.kill();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.daemon[Symbol.asyncDispose]();
   }
 }

@@ -1,14 +1,7 @@
 /** GoBGP as a peer. */
-import { Daemon } from './daemon.ts';
+import { Daemon, DaemonRouter } from './daemon.ts';
 import type { Lan } from './lan.ts';
-import {
-  familiesOf,
-  familyOfAddress,
-  type HeldRoute,
-  type NeighborSpec,
-  type Router,
-  type RouterSpec,
-} from './spec.ts';
+import { familiesOf, familyOfAddress, type HeldRoute, type NeighborSpec, type RouterSpec } from './spec.ts';
 
 export const gobgpPrograms = ['/usr/bin/gobgpd', '/usr/bin/gobgp'];
 
@@ -52,15 +45,8 @@ interface GoAttribute {
   readonly communities?: readonly number[];
 }
 
-export class GoBgp implements Router {
+export class GoBgp extends DaemonRouter {
   readonly kind = 'GoBGP';
-  readonly spec: RouterSpec;
-  readonly daemon: Daemon;
-
-  private constructor(spec: RouterSpec, daemon: Daemon) {
-    this.spec = spec;
-    this.daemon = daemon;
-  }
 
   static async start(lan: Lan, name: string, spec: RouterSpec): Promise<GoBgp> {
     const gobgp = new GoBgp(spec, new Daemon(name, lan.namespaces.name(name)));
@@ -127,17 +113,5 @@ export class GoBgp implements Router {
       large: typeof large === 'object' ? large.map((c) => `${c.ASN}:${c.LocalData1}:${c.LocalData2}`) : [],
       ...(typeof localPref === 'number' && { localPref }),
     };
-  }
-
-  log(): string {
-    return this.daemon.log();
-  }
-
-  kill(): Promise<void> {
-    return this.daemon.kill();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.daemon[Symbol.asyncDispose]();
   }
 }

@@ -1,16 +1,9 @@
 /** Godwit itself, as `godwit bgp --config FILE` in a namespace; its control socket answers questions. */
 import { resolve } from 'node:path';
 import { ControlClient, type NeighborStatus, type PathJson, type RouteJson } from '../../../src/bgp/mod.ts';
-import { Daemon } from './daemon.ts';
+import { Daemon, DaemonRouter } from './daemon.ts';
 import type { Lan } from './lan.ts';
-import {
-  familiesOf,
-  familyOfAddress,
-  type HeldRoute,
-  type NeighborSpec,
-  type Router,
-  type RouterSpec,
-} from './spec.ts';
+import { familiesOf, familyOfAddress, type HeldRoute, type NeighborSpec, type RouterSpec } from './spec.ts';
 
 const root = resolve(import.meta.dir, '../../..');
 
@@ -71,15 +64,12 @@ export function godwitConfig(spec: RouterSpec, control: string, settings: Godwit
   });
 }
 
-export class Godwit implements Router {
+export class Godwit extends DaemonRouter {
   readonly kind = 'Godwit';
-  readonly spec: RouterSpec;
-  readonly daemon: Daemon;
   readonly control: ControlClient;
 
   private constructor(spec: RouterSpec, daemon: Daemon) {
-    this.spec = spec;
-    this.daemon = daemon;
+    super(spec, daemon);
     this.control = new ControlClient(daemon.file('ctl'));
   }
 
@@ -125,17 +115,5 @@ export class Godwit implements Router {
       ...(best.originatorId !== undefined && { originatorId: best.originatorId }),
       clusterList: best.clusterList ?? [],
     };
-  }
-
-  log(): string {
-    return this.daemon.log();
-  }
-
-  kill(): Promise<void> {
-    return this.daemon.kill();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.daemon[Symbol.asyncDispose]();
   }
 }

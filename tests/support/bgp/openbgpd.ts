@@ -1,8 +1,8 @@
 /** OpenBGPD as a peer. */
 import { mkdirSync } from 'node:fs';
-import { Daemon } from './daemon.ts';
+import { Daemon, DaemonRouter } from './daemon.ts';
 import type { Lan } from './lan.ts';
-import { familiesOf, familyOfAddress, type HeldRoute, type Router, type RouterSpec } from './spec.ts';
+import { familiesOf, familyOfAddress, type HeldRoute, type RouterSpec } from './spec.ts';
 
 export const openbgpdPrograms = ['/usr/sbin/bgpd', '/usr/sbin/bgpctl'];
 
@@ -60,15 +60,8 @@ interface OpenRoute {
   readonly best?: boolean;
 }
 
-export class OpenBgpd implements Router {
+export class OpenBgpd extends DaemonRouter {
   readonly kind = 'OpenBGPD';
-  readonly spec: RouterSpec;
-  readonly daemon: Daemon;
-
-  private constructor(spec: RouterSpec, daemon: Daemon) {
-    this.spec = spec;
-    this.daemon = daemon;
-  }
 
   static async start(lan: Lan, name: string, spec: RouterSpec): Promise<OpenBgpd> {
     const openbgpd = new OpenBgpd(spec, new Daemon(name, lan.namespaces.name(name)));
@@ -108,17 +101,5 @@ export class OpenBgpd implements Router {
       large: best.large_communities ?? [],
       ...(best.localpref !== undefined && { localPref: best.localpref }),
     };
-  }
-
-  log(): string {
-    return this.daemon.log();
-  }
-
-  kill(): Promise<void> {
-    return this.daemon.kill();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.daemon[Symbol.asyncDispose]();
   }
 }
