@@ -28,15 +28,19 @@ const dial = async (at: number, restart = gracefulRestart()) => {
   return peer;
 };
 
+/** Announces twenty routes and is gone: they are stale. */
+async function lost(it: TestSpeaker, peer: RawPeer): Promise<void> {
+  peer.send(announcement(0, 20));
+  await until('routes', () => received(it.speaker, '127.0.0.2').total === 20);
+  peer.abort();
+  await until('stale', () => received(it.speaker, '127.0.0.2').stale === 20);
+}
+
 describe('the peer restarts', () => {
   test('its routes stay while it is away and go at End-of-RIB unless it announced them again', async () => {
     const at = port();
     await using it = await speaker(at);
-    const first = await dial(at);
-    first.send(announcement(0, 20));
-    await until('routes', () => received(it.speaker, '127.0.0.2').total === 20);
-    first.abort();
-    await until('stale', () => received(it.speaker, '127.0.0.2').stale === 20);
+    await lost(it, await dial(at));
     expect(it.speaker.rib.stats().prefixes[4]).toBe(21);
     using second = await dial(at, gracefulRestart({ restarting: true }));
     second.send(announcement(0, 5));
@@ -73,22 +77,14 @@ describe('the peer restarts', () => {
   test('when it does not come back in time, they go', async () => {
     const at = port();
     await using it = await speaker(at);
-    const first = await dial(at, gracefulRestart({ restartTime: 1 }));
-    first.send(announcement(0, 20));
-    await until('routes', () => received(it.speaker, '127.0.0.2').total === 20);
-    first.abort();
-    await until('stale', () => received(it.speaker, '127.0.0.2').stale === 20);
+    await lost(it, await dial(at, gracefulRestart({ restartTime: 1 })));
     await until('swept', () => received(it.speaker, '127.0.0.2').total === 0);
   });
 
   test('when it did not keep forwarding, they go as soon as it is back', async () => {
     const at = port();
     await using it = await speaker(at);
-    const first = await dial(at);
-    first.send(announcement(0, 20));
-    await until('routes', () => received(it.speaker, '127.0.0.2').total === 20);
-    first.abort();
-    await until('stale', () => received(it.speaker, '127.0.0.2').stale === 20);
+    await lost(it, await dial(at));
     using _ = await dial(at, gracefulRestart({ restarting: true, families: [] }));
     await until('swept', () => received(it.speaker, '127.0.0.2').total === 0);
   });
@@ -96,11 +92,7 @@ describe('the peer restarts', () => {
   test('a second loss inside the window drops what was stale already', async () => {
     const at = port();
     await using it = await speaker(at);
-    const first = await dial(at);
-    first.send(announcement(0, 20));
-    await until('routes', () => received(it.speaker, '127.0.0.2').total === 20);
-    first.abort();
-    await until('stale', () => received(it.speaker, '127.0.0.2').stale === 20);
+    await lost(it, await dial(at));
     const second = await dial(at, gracefulRestart({ restarting: true }));
     second.send(announcement(0, 5));
     await until('five are fresh', () => received(it.speaker, '127.0.0.2').stale === 15);

@@ -23,6 +23,7 @@ import {
 } from '../wire/mod.ts';
 import type { PathAttributes, PrefixBuffer, SessionContext } from '../wire/mod.ts';
 import { directResolver } from './nexthops.ts';
+import { ownAttributes } from './outbound.ts';
 import { createRib } from './rib.ts';
 import type { PeerConfig, PeerId, ReceiveResult, Rib, RibEvents, RibOptions } from './types.ts';
 
@@ -45,20 +46,9 @@ export function context(peerType: 'internal' | 'external', over: Partial<Session
 export function attributes(over: Partial<PathAttributes> & { path?: number[]; via?: string } = {}): PathAttributes {
   const { path = [], via = '10.0.0.9', ...rest } = over;
   return {
-    origin: 0,
+    ...ownAttributes(4),
     asPath: path.length > 0 ? [{ type: 2, asns: path }] : [],
     nextHop: { address: addressBytes(ip(via)), linkLocal: undefined },
-    med: undefined,
-    localPref: undefined,
-    atomicAggregate: false,
-    aggregator: undefined,
-    communities: [],
-    originatorId: undefined,
-    clusterList: [],
-    extendedCommunities: [],
-    largeCommunities: [],
-    unknown: [],
-    partial: 0,
     ...rest,
   };
 }
