@@ -3,16 +3,14 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { messageOf, silentLogger } from '../../base/mod.ts';
+import { freePort } from '../../../tests/support/ports.ts';
 import { runDaemon } from './daemon.ts';
 
 test('a control socket that cannot be had ends the speaker as well', async () => {
   const work = mkdtempSync(join(tmpdir(), 'godwit-daemon-'));
   try {
     const file = join(work, 'bgp.yaml');
-    // a free port, found by taking it
-    const probe = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
-    const { port } = probe;
-    probe.stop(true);
+    const port = freePort();
     const listen = `listen: ['127.0.0.1:${port}']`;
     // a file where a directory would have to be
     writeFileSync(file, `routerId: 10.0.0.1\nas: 65000\n${listen}\ncontrol: ${file}/ctl\n`);
