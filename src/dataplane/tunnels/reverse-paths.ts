@@ -4,9 +4,10 @@
  * it is made loose for as long as there is a tunnel that needs it, and then set back to what it was. That is noted in a file
  * that lives as long as the setting itself does: until the machine is booted anew.
  */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
+import { replaceFile } from '../../base/mod.ts';
 import type { PlannedChange } from '../part.ts';
 import type { Sysctls } from '../sysctl.ts';
 
@@ -98,8 +99,8 @@ export class ReversePaths {
     const entries = [...this.noted()].map(([device, { before, users }]) => [device, { before, users: [...users] }]);
     try {
       mkdirSync(dirname(this.file), { recursive: true });
-      writeFileSync(`${this.file}.new`, JSON.stringify(Object.fromEntries(entries)));
-      renameSync(`${this.file}.new`, this.file);
+      // a boot resets what it is about
+      replaceFile(this.file, JSON.stringify(Object.fromEntries(entries)), { mode: 0o600, outlives: 'kill' });
     } catch {
       // remembered by this process alone
     }
