@@ -1,4 +1,5 @@
 /** GoBGP as a peer. */
+import { until } from '../until.ts';
 import { Daemon, DaemonRouter } from './daemon.ts';
 import type { Lan } from './lan.ts';
 import { familiesOf, familyOfAddress, type HeldRoute, type NeighborSpec, type RouterSpec } from './spec.ts';
@@ -78,8 +79,9 @@ export class GoBgp extends DaemonRouter {
         ...(a.communities?.length ? ['community', a.communities.join(',')] : []),
         ...(a.large?.length ? ['large-community', a.large.join(',')] : []),
       ];
-      const added = this.gobgp('global', 'rib', 'add', '-a', family, a.prefix, ...attributes);
-      if (added === undefined) throw new Error(`gobgp would not add ${a.prefix}`);
+      const add = () => this.gobgp('global', 'rib', 'add', '-a', family, a.prefix, ...attributes) !== undefined;
+      // it answers before it has read its configuration, and refuses routes until then
+      await until(`gobgp adds ${a.prefix}`, add);
     }
   }
 
