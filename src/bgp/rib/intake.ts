@@ -100,9 +100,11 @@ export class Intake {
   checkLimits(peer: Peer, family: Family): void {
     const limit = peer.config.families[family]?.maxPrefixIn;
     if (!limit) return;
-    // what is kept of the last session may not come again, and counts when it does
     const { received, stale } = this.tables[family];
-    checkLimit(peer, family, 'in', received[peer.id]! - stale[peer.id]!, limit, this.events);
+    // what is kept of the last session may not come again, and counts when it does. What a refresh marks counts: else each
+    // that is begun and not ended would make room for as many routes again
+    const kept = peer.kept.has(family) ? stale[peer.id]! : 0;
+    checkLimit(peer, family, 'in', received[peer.id]! - kept, limit, this.events);
   }
 
   /** A route of this speaker. */

@@ -50,6 +50,19 @@ describe('maximum prefixes', () => {
     a.announce([p1!], attributes({ path: [64502], via: '10.0.0.2' }));
     expect(limitEvents(bed)).toEqual(exceeded(a, 'in', 4));
   });
+
+  test('in: a refresh that was begun makes no room for more', () => {
+    const bed = new TestBed();
+    const a = bed.peer(2, 64502, { families: { 4: { maxPrefixIn: { limit: 3, warnPercent: 110 } } } });
+    a.announce(three, attributes({ path: [64502], via: '10.0.0.2' }));
+    bed.rib.markStale(a.id, 4);
+    a.announce(three, attributes({ path: [64502], via: '10.0.0.2' }));
+    bed.work();
+    expect(limitEvents(bed)).toEqual([]);
+    bed.rib.markStale(a.id, 4);
+    a.announce(prefixes.slice(3), attributes({ path: [64502], via: '10.0.0.2' }));
+    expect(limitEvents(bed)).toEqual(exceeded(a, 'in', 6));
+  });
 });
 
 describe('a neighbour that becomes somebody else', () => {

@@ -25,6 +25,8 @@ export interface Peer {
   /** How octets from it are to be read. */
   context: number;
   readonly out: { [F in Family]?: OutSide };
+  /** Families of which routes of the last session are kept; what is stale otherwise is being refreshed in this one. */
+  readonly kept: Set<Family>;
   /** Limits that were reported and are still exceeded. */
   readonly limits: Set<string>;
 }
@@ -38,6 +40,7 @@ export function makePeer(id: PeerId, config: PeerConfig): Peer {
     source: routeOrigin(config, 0),
     context: 0,
     out: {},
+    kept: new Set(),
     limits: new Set(),
   };
   return peer;

@@ -170,8 +170,13 @@ class RibCore implements Rib {
     for (const family of families) {
       this.groups.leave(peer, family);
       const table = this.tables[family];
-      if (retain.includes(family)) table.markStale(id);
-      else table.dropAll(id, false);
+      if (retain.includes(family)) {
+        table.markStale(id);
+        peer.kept.add(family);
+      } else {
+        table.dropAll(id, false);
+        peer.kept.delete(family);
+      }
     }
     peer.session = undefined;
     this.tellWork();
@@ -203,6 +208,7 @@ class RibCore implements Rib {
   sweepStale(id: PeerId, family: Family): number {
     if (this.roster.isLeaving(id)) return 0;
     const count = this.tables[family].dropAll(id, true);
+    this.peer(id).kept.delete(family);
     this.tellWork();
     return count;
   }

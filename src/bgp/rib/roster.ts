@@ -11,7 +11,7 @@ export class Roster {
   /** Removed, and still in what was decided or announced. */
   private readonly gone = new Set<PeerId>();
 
-  /** Bound, as are the next two: the stages are given them. */
+  /** Bound, as is the next: the stages are given them. */
   readonly find = (id: number): Peer | undefined => this.peers[id];
 
   /** Orders neighbours by address. */

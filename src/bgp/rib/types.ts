@@ -265,7 +265,7 @@ export interface Rib {
    * Bytes are copied where they are kept.
    */
   receive(peer: PeerId, bytes: Uint8Array, start: number, end: number): ReceiveResult;
-  /** Marks what the peer sent as stale: graceful restart, or the Beginning-of-RR of RFC 7313. */
+  /** Marks what the peer sent as stale: the Beginning-of-RR of RFC 7313. */
   markStale(peer: PeerId, family: Family): void;
   /** Drops what is still stale: at End-of-RIB, End-of-RR, or when the timer ran out. Returns how many. */
   sweepStale(peer: PeerId, family: Family): number;
