@@ -142,13 +142,15 @@ async function started(announce: object, guard: object, ...chapters: readonly ((
 class Reach extends Source {
   private readonly only = this.part();
   private changed = () => {};
+  facts!: FactTable;
 
   say(word: Parameters<typeof this.only.heard>[0]): void {
     this.only.heard(word);
     this.changed();
   }
 
-  override async run(_facts: FactTable, signal: AbortSignal, changed: () => void): Promise<void> {
+  override async run(facts: FactTable, signal: AbortSignal, changed: () => void): Promise<void> {
+    this.facts = facts;
     this.changed = changed;
     await new Promise((resolve) => signal.addEventListener('abort', resolve));
   }
@@ -159,6 +161,7 @@ test('the log and the status say that the datastore is away, and what the sessio
     JSON.stringify({
       announce: { within: ['10.0.0.0/8'] },
       gateways: [{ name: 'gw1', address: '192.0.2.9', as: 65_001 }],
+      guard: { minimumReady: 3 },
       bgp: { routerId: '127.0.0.1', as: 64_512, listen: [] },
     }),
   );
@@ -189,6 +192,14 @@ test('the log and the status say that the datastore is away, and what the sessio
     'the first list is complete',
     'too few prefixes are known: no session is opened before there are more',
   ]);
+  // once: they may come one by one, by the thousand
+  node(reach.facts, 'n1', '192.0.2.1', 'a');
+  for (const one of [own, other]) {
+    reach.facts.claim(one, 'n1');
+    await say({ type: 'inSync' });
+  }
+  expect(announcer.status().waitingFor).toBe('3 prefixes; the datastore has 2');
+  expect(said).toHaveLength(4);
   stop.abort();
   await running;
 });

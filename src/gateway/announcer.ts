@@ -173,22 +173,21 @@ export class Announcer {
         if (this.facts.pending >= DECIDE_EARLY) this.decide();
         continue;
       }
-      if (!this.listed) this.log.info({}, 'the first list is complete');
+      const first = !this.listed;
+      if (first) this.log.info({}, 'the first list is complete');
       this.update();
       this.listed = true;
       this.recalled.clear();
       if (sessions) continue;
       const { minimumReady } = this.config.guard;
       const known = this.plan.wanted.size;
-      const waitingFor = known < minimumReady ? `${minimumReady} prefixes; the datastore has ${known}` : undefined;
-      if (waitingFor !== undefined && waitingFor !== this.waitingFor) {
-        this.log.warn(
-          { minimumReady, known },
-          'too few prefixes are known: no session is opened before there are more',
-        );
+      this.waitingFor = known < minimumReady ? `${minimumReady} prefixes; the datastore has ${known}` : undefined;
+      if (this.waitingFor !== undefined) {
+        // `status` counts on
+        const fields = { minimumReady, known };
+        if (first) this.log.warn(fields, 'too few prefixes are known: no session is opened before there are more');
+        continue;
       }
-      this.waitingFor = waitingFor;
-      if (this.waitingFor !== undefined) continue;
       sessions = this.speaking(signal);
       this.tidy.sessionsStart();
     }
