@@ -25,4 +25,5 @@ export * from './control/mod.ts';
 export { hasWildcard, parseCommunity } from './policy/mod.ts';
 export { createSpeaker, FakeNetwork, networkAttributes, Speaker } from './speaker/mod.ts';
 export type { FibSink, Network, SpeakerEvent, SpeakerOptions } from './speaker/mod.ts';
+export { isHostAddress } from './wire/mod.ts';
 export type { BestChange, LocalRoute, NextHopResolver, Resolution } from './rib/mod.ts';

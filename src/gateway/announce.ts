@@ -3,7 +3,8 @@
  * routes that the nodes hold, and no node needs a session with them. Pure.
  */
 import type { TextMap } from '../base/mod.ts';
-import { familyOf, prefixCovers, prefixesOverlap } from '../net/mod.ts';
+import { isHostAddress } from '../bgp/mod.ts';
+import { addressBytes, familyOf, prefixCovers, prefixesOverlap } from '../net/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
 import type { AggregateRule } from './aggregate.ts';
 import type { FactTable } from './facts.ts';
@@ -77,6 +78,8 @@ function judge(prefix: Prefix, node: string, facts: FactTable, options: Announce
   const nextHop = known?.addresses[familyOf(prefix)];
   if (!known) return 'its node is not known';
   if (nextHop === undefined) return `its node has no IPv${familyOf(prefix)} address`;
+  // gateways would refuse it; and all zeros would draw the traffic to the announcer itself
+  if (!isHostAddress(addressBytes(nextHop))) return `its node’s address, ${nextHop}, is no host’s`;
   const named = (names: ReadonlySet<string>) =>
     names.has(node) || Object.values(known.addresses).some((address) => names.has(address));
   if (named(options.exclude)) return 'its node is excluded';

@@ -8,9 +8,9 @@ import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { err, GodwitError, messageOf, ok } from '../base/mod.ts';
 import type { Result } from '../base/mod.ts';
-import { hasWildcard, parseCommunity, parseConfig, section } from '../bgp/mod.ts';
+import { hasWildcard, isHostAddress, parseCommunity, parseConfig, section } from '../bgp/mod.ts';
 import type { BgpConfig, FamilySettings, PeerSettings } from '../bgp/mod.ts';
-import { familyOf, parseAddress, parsePrefix } from '../net/mod.ts';
+import { addressBytes, familyOf, parseAddress, parsePrefix } from '../net/mod.ts';
 import type { IpAddress, Prefix } from '../net/mod.ts';
 import type { AggregateRule } from './aggregate.ts';
 import { treatments } from './announce.ts';
@@ -42,15 +42,23 @@ function parsed<T>(parseText: (text: string) => T | undefined, what: string) {
   });
 }
 const prefixes: z.ZodType<readonly Prefix[]> = z.array(parsed(parsePrefix, 'prefix with all host bits zero'));
-const address = parsed(parseAddress, 'address');
+const hostAddress = (text: string): IpAddress | undefined => {
+  const address = parseAddress(text);
+  return address !== undefined && isHostAddress(addressBytes(address)) ? address : undefined;
+};
+const address = parsed(hostAddress, 'address of a host');
 /** One, or one of each family. */
-const nextHops = z.union([
-  address.transform((one): readonly IpAddress[] => [one]),
-  z
-    .array(address)
-    .min(1)
-    .refine((list) => new Set(list.map(familyOf)).size === list.length, 'allowed: an address, or one of each family'),
-]);
+const HOPS = 'allowed: the address of a host, or one of each family';
+const nextHops = z.union(
+  [
+    address.transform((one): readonly IpAddress[] => [one]),
+    z
+      .array(address)
+      .min(1)
+      .refine((list) => new Set(list.map(familyOf)).size === list.length, HOPS),
+  ],
+  { error: () => HOPS },
+);
 const isCommunity = (text: string): string | undefined => {
   const community = parseCommunity(text);
   return community.ok && !hasWildcard(community.value) ? text : undefined;

@@ -71,6 +71,7 @@ describe('announcements', () => {
       .node(7)
       .owns(7, '10.244.7.0/24')
       .facts.setPools([], [prefix('10.244.7.0/24')]);
+    story.node(8, { addresses: { 4: ip('0.0.0.0') } }).owns(8, '10.244.8.0/24');
     expect(story.wanted).toEqual(['10.244.1.0/24 via 192.168.1.11', '10.244.3.0/24 via 192.168.1.13, draining']);
     expect(story.reasons).toEqual([
       '0.0.0.0/0 of n4: it is larger than the prefixes in `within`',
@@ -78,6 +79,7 @@ describe('announcements', () => {
       '10.244.5.0/24 of n5: its node is not known',
       '10.244.6.0/24 of n6: its node has no IPv4 address',
       '10.244.7.0/24 of n7: its pool 10.244.7.0/24 has disableBGPExport',
+      '10.244.8.0/24 of n8: its node’s address, 0.0.0.0, is no host’s',
       '10.99.0.0/24 of n4: it is outside of `within`',
     ]);
   });
@@ -368,6 +370,8 @@ bgp: { routerId: 10.0.0.1, as: 64512 }
     expect(problems(`source: calic\n${base}${bgp}`)[0]).toStartWith('source: allowed: flannel, calico, kubernetes');
     const hops = 'aggregate: [{ to: pool, nextHop: [192.0.2.1, 192.0.2.2] }]';
     expect(problems(`announce: { within: [10.244.0.0/16], ${hops} }\n${bgp}`)[0]).toContain('one of each family');
+    const nowhere = 'aggregate: [{ to: pool, nextHop: 0.0.0.0 }]';
+    expect(problems(`announce: { within: [10.244.0.0/16], ${nowhere} }\n${bgp}`)[0]).toContain('address of a host');
     const [announce, file] = problems(`announce: 5\nas: 64512\n${bgp}`);
     expect(announce).toStartWith('announce: allowed: a mapping of within, exclude');
     expect(file).toBe('file: unknown setting "as"; allowed: source, announce, guard, stateFile, gateways, bgp');
