@@ -82,6 +82,8 @@ export interface NetworkReport {
   routes(): readonly RouteStatusItem[];
   /** Its own parts of the node's status. */
   sections(): NetworkSections;
+  /** Its part of what is published: addresses in use besides pods', and what others act on. */
+  published?(): Pick<PublishedStatus, 'blocks'> & { readonly inUse: readonly IpAddress[] };
   /** Name, help, values. */
   metrics(): readonly (readonly [string, string, readonly Sample[]])[];
 }
@@ -108,8 +110,6 @@ export interface AgentNetwork {
   /** The network pods are attached to, or why there is none yet. */
   podNetwork(): Result<PodNetwork, string>;
   report(): NetworkReport;
-  /** Its part of what is published: addresses in use besides pods', and what others act on. */
-  published(): Pick<PublishedStatus, 'blocks'> & { readonly inUse: readonly IpAddress[] };
   /** What it does for all nodes when it is its turn, under this node's lease; until aborted. */
   leased(store: Datastore, lease: LeaseId, signal: AbortSignal): Promise<void>;
   /**

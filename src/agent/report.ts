@@ -145,9 +145,9 @@ export function statusOf(agent: Agent): NodeStatus {
 
 /** What is put into the datastore. */
 export function publishedOf(agent: Agent): PublishedStatus {
-  const { ready, reasons, warnings } = reportOf(agent);
+  const { ready, reasons, warnings, networks } = reportOf(agent);
   const { wanted, installed } = agent.routes.status();
-  const parts = agent.networks.map((network) => network.published());
+  const parts = networks.flatMap((network) => network.published?.() ?? []);
   const pods = agent.pods.pods().flatMap(({ addresses }) => {
     return addresses.flatMap((text) => parseInterfaceAddress(text)?.address ?? []);
   });

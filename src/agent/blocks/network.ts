@@ -27,7 +27,7 @@ import { Knowledge } from './knowledge.ts';
 import { NodeResourceKeeper, saysSo, withFacts } from './node-resource.ts';
 import type { NodeFacts } from './node-resource.ts';
 import { Overlay } from './overlay.ts';
-import { publishedBlocks, reportOf } from './report.ts';
+import { reportOf } from './report.ts';
 
 /** The producer of the routes that end what is sent to nobody's address in this node's own blocks. */
 const BLACKHOLE = 'blackhole';
@@ -145,7 +145,7 @@ export class BlockNetwork implements AgentNetwork {
     });
   }
 
-  private tunnelEnds(): readonly IpAddress[] {
+  tunnelEnds(): readonly IpAddress[] {
     return Object.values(this.overlay.tunnels.addresses);
   }
 
@@ -210,10 +210,6 @@ export class BlockNetwork implements AgentNetwork {
 
   report(): NetworkReport {
     return reportOf(this);
-  }
-
-  published() {
-    return { inUse: this.tunnelEnds(), blocks: publishedBlocks(this) };
   }
 
   leased(store: Datastore, lease: LeaseId, signal: AbortSignal): Promise<void> {

@@ -2,7 +2,7 @@
 import { printable } from '../../base/mod.ts';
 import type { Peer } from '../../bgp/speaker/mod.ts';
 import { comparePrefixes } from '../../net/mod.ts';
-import type { BgpSessionStatus, BlocksStatus, ProblemStatus, PublishedStatus } from '../../status/mod.ts';
+import type { BgpSessionStatus, BlocksStatus, ProblemStatus, PublishedStatus, TunnelStatus } from '../../status/mod.ts';
 import type { NetworkReport } from '../network.ts';
 import { routeItems } from '../report.ts';
 import type { NodeBgpRunner } from './bgp.ts';
@@ -12,7 +12,8 @@ import type { BlockNetwork } from './network.ts';
 export function reportOf(network: BlockNetwork): NetworkReport {
   const { knowledge, context } = network;
   const sessions = sessionsOf(network.bgp);
-  const { reasons, warnings } = judge(network, sessions);
+  const tunnels = network.overlay.tunnels.status();
+  const { reasons, warnings } = judge(network, sessions, tunnels);
   const problems = [
     ...(network.bgp.plan?.problems ?? []).map((reason): ProblemStatus => ({ object: 'bgp', kind: 'bgp', reason })),
     ...knowledge
@@ -31,7 +32,8 @@ export function reportOf(network: BlockNetwork): NetworkReport {
       ...(revision === undefined ? {} : { revision }),
     },
     routes: () => routeItems(context.routes, network.bgp.fib.routes),
-    sections: () => ({ blocks: blocksStatus(network, sessions) }),
+    sections: () => ({ blocks: blocksStatus(network, sessions, tunnels) }),
+    published: () => ({ inUse: network.tunnelEnds(), blocks: publishedBlocks(network, sessions, tunnels) }),
     metrics: () => [
       ['godwit_blocks', 'Blocks of this node.', [{ value: knowledge.blocks().length }]],
       [
@@ -51,7 +53,7 @@ export function reportOf(network: BlockNetwork): NetworkReport {
   };
 }
 
-function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[]) {
+function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[], tunnelStatus: readonly TunnelStatus[]) {
   const { knowledge, nodeResource } = network;
   const { plan, speaker } = network.bgp;
   const { tunnels } = network.overlay;
@@ -72,7 +74,7 @@ function judge(network: BlockNetwork, sessions: readonly BgpSessionStatus[]) {
   else reasons.push(...faults);
   if (network.unconfirmed !== undefined && !reasons.some((reason) => reason.startsWith('session ')))
     reasons.push(`bgp: ${network.unconfirmed}`);
-  for (const { device, needed, inPlace, problem } of tunnels.status()) {
+  for (const { device, needed, inPlace, problem } of tunnelStatus) {
     if (!needed) continue;
     if (!inPlace) reasons.push(`tunnel ${device}: ${problem ?? 'not in place yet'}`);
     else if (problem !== undefined) warnings.push(`tunnel ${device}: ${printable(problem, 500)}`);
@@ -92,8 +94,9 @@ function faultOf({ name, state, reason, endOfRib, inStep }: BgpSessionStatus, se
 }
 
 function blocksStatus(
-  { knowledge, bgp: { node, speaker }, overlay }: BlockNetwork,
+  { knowledge, bgp: { node, speaker } }: BlockNetwork,
   sessions: readonly BgpSessionStatus[],
+  tunnels: readonly TunnelStatus[],
 ): BlocksStatus {
   const pools = [...knowledge.resources.list('IPPool')].map(({ name, spec }) => {
     const { ipipMode, vxlanMode } = spec;
@@ -105,7 +108,7 @@ function blocksStatus(
   return {
     pools: pools.sort((a, b) => (a.name < b.name ? -1 : 1)),
     blocks: knowledge.blocks(),
-    tunnels: overlay.tunnels.status(),
+    tunnels,
     ...(node &&
       running && {
         bgp: {
@@ -118,11 +121,14 @@ function blocksStatus(
 }
 
 /** The part of the published status: sessions in a few words, and what of others is in this node's kernel. */
-export function publishedBlocks(network: BlockNetwork): NonNullable<PublishedStatus['blocks']> {
-  const sessions = sessionsOf(network.bgp);
+function publishedBlocks(
+  network: BlockNetwork,
+  sessions: readonly BgpSessionStatus[],
+  tunnels: readonly TunnelStatus[],
+): NonNullable<PublishedStatus['blocks']> {
   const down = sessions.filter(({ state }) => state !== 'Established').map(({ name }) => name);
   return {
-    ...{ blocks: network.knowledge.blocks(), tunnels: network.overlay.tunnels.status() },
+    ...{ blocks: network.knowledge.blocks(), tunnels },
     sessions: { wanted: sessions.length, established: sessions.length - down.length, down: down.slice(0, 20) },
     installed: Object.fromEntries(
       [...network.bgp.fib.installed()].map(([hop, prefixes]) => [hop, prefixes.sort(comparePrefixes)]),

@@ -256,10 +256,6 @@ export class SubnetNetwork implements AgentNetwork {
     return reportOf(this);
   }
 
-  published() {
-    return { inUse: [] };
-  }
-
   async leased(): Promise<void> {
     // a lease is its node's own business
   }
