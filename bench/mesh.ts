@@ -16,7 +16,7 @@ import { median, quantile } from './lib/figures.ts';
 import { cpuSeconds, memoryOf } from './lib/usage.ts';
 
 const NODES = Number(process.argv[2] ?? 100);
-/** Between the last route and the measurements: the agents' own housekeeping is every minute. */
+/** Between the last route and the measurements: the agents’ second housekeeping is 30 to 90 s after their start’s. */
 const SETTLE_SECONDS = Number(process.argv[3] ?? 75);
 const BLOCKS = 20;
 /** Nodes and blocks are numbered in one octet. */

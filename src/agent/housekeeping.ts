@@ -3,16 +3,16 @@ import { compileLate, sleep } from '../base/mod.ts';
 import type { Clock } from '../base/mod.ts';
 import { releaseCode } from '../sys/mod.ts';
 
-/** After so long the start is over, milliseconds. */
-const SETTLED_MS = 5_000;
-/** From then on now and then: what happens once an hour need not stay in memory, either. */
-const INTERVAL_MS = 60_000;
+/** When the start is over, when the others of a cluster that starts have been met, and then now and then; milliseconds. */
+const PAUSES_MS = [5_000, 60_000, 300_000];
 /** Collecting costs ten times as much as giving pages back, and is done that much less often. */
-const COLLECT_EVERY = 10;
+const COLLECT_EVERY = 4;
 
 export async function keepMemorySmall(signal: AbortSignal, clock: Clock): Promise<void> {
   for (let round = 0; ; round++) {
-    await sleep(round === 0 ? SETTLED_MS : INTERVAL_MS, signal, clock);
+    const pause = PAUSES_MS[Math.min(round, PAUSES_MS.length - 1)]!;
+    // agents that were started together, on one machine perhaps, need not do it together
+    await sleep(pause * (0.5 + Math.random()), signal, clock);
     if (signal.aborted) return;
     // what one route takes is compiled by now; in the small bursts that are left compilers cost more than they give
     compileLate();

@@ -45,6 +45,7 @@ export class Publisher {
     let urgent = '';
     let at = -Infinity;
     let calm = FIRST_CALM_MS;
+    let spread = 1;
     while (!signal.aborted) {
       const started = this.clock.now();
       const status = this.status();
@@ -52,12 +53,14 @@ export class Publisher {
       const text = JSON.stringify(status);
       const important = JSON.stringify([status.ready, status.addresses, status.inUse]);
       const news = JSON.stringify({ ...status, routes: undefined });
-      const pause = important !== urgent ? URGENT_MS : news !== told ? calm : NUMBERS_MS;
+      const pause = important !== urgent ? URGENT_MS : news !== told ? calm * spread : NUMBERS_MS;
       const rest = at + pause - this.clock.now();
       if (text !== said && rest <= 0) {
         await store.put(statusKey(status.node), text, lease);
         const now = this.clock.now();
         calm = now - at > QUIET_MS ? FIRST_CALM_MS : Math.min(2 * calm, CALM_MS);
+        // the same news makes all nodes speak: not all at the same moment
+        spread = 0.5 + Math.random();
         at = now;
         said = text;
         told = news;
