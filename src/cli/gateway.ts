@@ -1,18 +1,20 @@
 /** `godwit gateway`: the announcer, and the commands about one. */
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { compileSoon, createLogger, GodwitError, messageOf } from '../base/mod.ts';
+import { compileSoon, createLogger, messageOf } from '../base/mod.ts';
 import type { LogLevel } from '../base/mod.ts';
 import {
   Announcer,
   confirmWithdrawals,
   DEFAULT_SOCKET,
+  findGateway,
   gatewayStatus,
   loadGatewayConfig,
   needsDatastore,
   openSources,
   peerConfig,
   peerFormats,
+  printedConfig,
   serveGateway,
 } from '../gateway/mod.ts';
 import type { AnnouncerStatus, PeerFormat } from '../gateway/mod.ts';
@@ -64,24 +66,32 @@ export function register(command: Command): void {
   command
     .command('print-config')
     .description('What to configure on a gateway so that it accepts this announcer.')
-    .requiredOption('-c, --config <file>', 'the announcer’s configuration')
+    .option('-c, --config <file>', 'the announcer’s configuration; without it the announcer that runs is asked')
+    .addOption(socketOption())
     .requiredOption('--gateway <name>', 'the gateway: a neighbour of the configuration, by name or address')
     .addOption(new Option('--for <system>', 'what the gateway runs').choices(peerFormats).makeOptionMandatory())
     .option(
       '--announcer <address>',
-      'this announcer’s address as the gateway sees it (default: its source, or router id)',
+      'this announcer’s address as the gateway sees it (default: that of its session, its source, or router id)',
     )
-    .action(async (o: { config: string; gateway: string; for: PeerFormat; announcer?: string }) => {
-      const config = loadGatewayConfig(o.config);
-      if (!config.ok) throw config.error;
-      const { neighbors, routerId } = config.value.bgp;
-      const gateway = neighbors.find((n) => n.name === o.gateway || n.address === o.gateway);
-      if (!gateway) {
-        const hint = `there is ${neighbors.map((n) => n.name).join(', ') || 'none'}`;
-        throw new GodwitError('gateway', `no gateway ${o.gateway} in ${o.config}`, { hint });
-      }
-      await print(peerConfig(config.value, gateway, o.announcer ?? gateway.source ?? routerId, o.for));
-    });
+    .action(async (o: PrintFlags) => await print(await printed(o)));
+}
+
+interface PrintFlags {
+  readonly config?: string;
+  readonly socket: string;
+  readonly gateway: string;
+  readonly for: PeerFormat;
+  readonly announcer?: string;
+}
+
+async function printed({ config: file, socket, gateway: name, for: format, announcer }: PrintFlags): Promise<string> {
+  if (file === undefined)
+    return await printedConfig(socket, { gateway: name, for: format, ...(announcer !== undefined && { announcer }) });
+  const config = loadGatewayConfig(file);
+  if (!config.ok) throw config.error;
+  const gateway = findGateway(config.value, name);
+  return peerConfig(config.value, gateway, announcer ?? gateway.source ?? config.value.bgp.routerId, format);
 }
 
 async function run(file: string, flags: Flags): Promise<void> {

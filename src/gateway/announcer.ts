@@ -18,6 +18,8 @@ import type { GatewayConfig } from './config.ts';
 import { FactTable } from './facts.ts';
 import { COVERED } from './gateways.ts';
 import { Memory } from './memory.ts';
+import { findGateway, nextHopRemarks, peerConfig } from './peer-config.ts';
+import type { PeerFormat } from './peer-config.ts';
 import { Plan } from './plan.ts';
 import type { Source } from './sources/mod.ts';
 import { Tidy } from './tidy.ts';
@@ -140,6 +142,15 @@ export class Announcer {
           ? [...this.speaker.peers.values()].map(({ config: { name, address }, state }) => ({ name, address, state }))
           : this.waiting(),
     };
+  }
+
+  /** What this gateway has to be told to take what is announced now; throws GodwitError for one that is not there. */
+  printConfig(name: string, format: PeerFormat, address?: string): string {
+    const gateway = findGateway(this.config, name);
+    const { socket } = this.speaker.peers.get(gateway.address)?.session?.connection ?? {};
+    const own = address ?? socket?.local ?? gateway.source ?? this.config.bgp.routerId;
+    const hops = [...this.announced()].map(([, announcement]) => announcement);
+    return nextHopRemarks(hops, format) + peerConfig(this.config, gateway, own, format);
   }
 
   /** The speaker has no neighbours before it runs; those there will be are known. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
+import { ip } from '../net/mod.ts';
 import { parseGatewayConfig } from './config.ts';
-import { peerConfig, peerFormats } from './peer-config.ts';
+import { nextHopRemarks, peerConfig, peerFormats } from './peer-config.ts';
 import type { PeerFormat } from './peer-config.ts';
 
 function printed(format: PeerFormat, as: number, within = '10.244.0.0/16, 10.9.9.9/32, fd00::/48'): string {
@@ -42,5 +43,16 @@ describe('print-config', () => {
     const internal = printed('junos', 64512);
     expect(internal).toContain('type internal');
     expect(internal).not.toMatch(/peer-as|multihop/);
+  });
+
+  test('remarks on next hops: each once, in order, and not all of many', () => {
+    const few = ['192.168.1.12', '192.168.1.2', '192.168.1.12'].map((address) => ({ nextHop: ip(address) }));
+    expect(nextHopRemarks(few, 'cisco-ios').split('\n').slice(0, 2)).toEqual([
+      '! 3 prefixes are announced now; the gateway needs a route to each of their next hops:',
+      '! 192.168.1.2, 192.168.1.12',
+    ]);
+    const many = Array.from({ length: 40 }, (_, i) => ({ nextHop: ip(`10.0.0.${i}`) }));
+    expect(nextHopRemarks(many, 'junos')).toEndWith('10.0.0.11, and 28 more\n');
+    expect(nextHopRemarks([], 'bird')).toEndWith('# none\n');
   });
 });

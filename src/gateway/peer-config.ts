@@ -1,7 +1,11 @@
-/** The other side: what to write on a gateway so that it accepts an announcer. Made from the announcer's configuration. */
+/**
+ * The other side: what to write on a gateway so that it accepts an announcer. Made from the announcer's configuration, and
+ * when it runs from what it knows: the address its session has, and the next hops of what it announces.
+ */
+import { GodwitError } from '../base/mod.ts';
 import type { NeighborConfig } from '../bgp/mod.ts';
-import { addressBits, familyOf, prefixLength } from '../net/mod.ts';
-import type { Prefix } from '../net/mod.ts';
+import { addressBits, compareAddresses, familyOf, prefixLength } from '../net/mod.ts';
+import type { IpAddress, Prefix } from '../net/mod.ts';
 import type { GatewayConfig } from './config.ts';
 
 export const peerFormats = ['frr', 'bird', 'cisco-ios', 'junos', 'arista-eos'] as const;
@@ -15,6 +19,36 @@ interface Sides {
   readonly within: readonly Prefix[];
   readonly password: boolean;
   readonly port: number;
+}
+
+/** The gateway of that name or address; throws GodwitError with those there are. */
+export function findGateway(config: GatewayConfig, name: string): NeighborConfig {
+  const { neighbors } = config.bgp;
+  const gateway = neighbors.find((n) => n.name === name || n.address === name);
+  if (gateway) return gateway;
+  const hint = `there is ${neighbors.map((n) => n.name).join(', ') || 'none'}`;
+  throw new GodwitError('gateway', `no gateway ${name} in the configuration`, { hint });
+}
+
+/** Addresses that are shown of many. */
+const SHOWN = 12;
+
+/** Remarks for who configures the gateway: where packets for what is announced now go from there. */
+export function nextHopRemarks(announced: Iterable<{ readonly nextHop: IpAddress }>, format: PeerFormat): string {
+  let prefixes = 0;
+  const hops = new Set<IpAddress>();
+  for (const { nextHop } of announced) {
+    prefixes++;
+    hops.add(nextHop);
+  }
+  const list = [...hops].sort(compareAddresses);
+  const more = list.length > SHOWN ? `, and ${list.length - SHOWN} more` : '';
+  const lines = [
+    `${prefixes} prefixes are announced now; the gateway needs a route to each of their next hops:`,
+    `${list.slice(0, SHOWN).join(', ') || 'none'}${more}`,
+  ];
+  const mark = format === 'bird' || format === 'junos' ? '#' : '!';
+  return lines.map((line) => `${mark} ${line}\n`).join('');
 }
 
 /** `announcer` is the address the gateway sees. A password is never printed: a mark stands where it goes. */

@@ -251,4 +251,25 @@ describe.skipIf(!here)('gateway announcer', () => {
     ]);
     expect(unknown.stderr.toString()).toContain('there is frr, bird');
   });
+
+  test('an announcer that runs prints it from what it does: its session’s address, the next hops of now', () => {
+    const asked = (gateway: string, format: string) =>
+      Bun.spawnSync([
+        ...[process.execPath, main, 'gateway', 'print-config', '--socket', join(directory, 'a1.sock')],
+        ...['--gateway', gateway, '--for', format],
+      ]);
+    const live = asked('frr', 'frr').stdout.toString();
+    const file = Bun.spawnSync([
+      ...[process.execPath, main, 'gateway', 'print-config', '-c', join(directory, 'a1.yaml')],
+      ...['--gateway', 'frr', '--for', 'frr'],
+    ]).stdout.toString();
+    const [first, second, ...rest] = live.split('\n');
+    expect(first).toBe('! 2 prefixes are announced now; the gateway needs a route to each of their next hops:');
+    expect(second).toBe('! 192.168.1.11, 192.168.1.12');
+    expect(rest.join('\n')).toBe(file);
+    expect(asked('bird', 'bird').stdout.toString()).toStartWith('# 2 prefixes');
+    const unknown = asked('x', 'frr');
+    expect(unknown.exitCode).toBe(1);
+    expect(unknown.stderr.toString()).toContain('there is frr, bird');
+  });
 });
