@@ -6,8 +6,10 @@ import { follow } from './follow.ts';
 
 type Followed = Pick<Datastore, 'list' | 'watch' | 'name'>;
 
-const kv = (key: string, modRevision: number): KeyValue => ({
-  key,
+/** Keys are written without the prefix that is followed. */
+const PREFIX = '/p/';
+const kv = (key: string, modRevision: number, prefix = PREFIX): KeyValue => ({
+  key: prefix + key,
   value: '',
   createRevision: modRevision,
   modRevision,
@@ -50,7 +52,7 @@ async function record(store: Followed, clock: ManualClock, wanted: number, since
   const stop = new AbortController();
   const mover = setInterval(() => clock.advance(1000), 1);
   const options = { backoff: new Backoff(100, 100), reconcileMs: 60_000, distrustMs: 30_000, since, clock };
-  for await (const update of follow(store, '/p/', stop.signal, options)) {
+  for await (const update of follow(store, PREFIX, stop.signal, options)) {
     out.push(show(update));
     if (out.length >= wanted) stop.abort();
   }
@@ -59,8 +61,9 @@ async function record(store: Followed, clock: ManualClock, wanted: number, since
 }
 
 function show(update: Update): string {
-  if (update.type === 'put') return `put ${update.kv.key}@${update.kv.modRevision}`;
-  if (update.type === 'delete') return `delete ${update.key}`;
+  const short = (key: string) => key.replace(PREFIX, '');
+  if (update.type === 'put') return `put ${short(update.kv.key)}@${update.kv.modRevision}`;
+  if (update.type === 'delete') return `delete ${short(update.key)}`;
   return update.type === 'inSync' ? `inSync@${update.revision}` : 'stale';
 }
 
@@ -122,6 +125,25 @@ test('events out of order lead to a new list', async () => {
   expect(await record(store, new ManualClock(), 5)).toEqual(expected);
 });
 
+test('what is of another prefix is none of this one’s, and the watch is not believed any more', async () => {
+  const store = new ScriptedStore(
+    [
+      { kvs: [kv('a', 2)], revision: 2 },
+      { kvs: [kv('a', 2), kv('b', 4)], revision: 4 },
+    ],
+    [
+      [
+        [
+          { type: 'put', kv: kv('x', 3, '/q/') },
+          { type: 'delete', key: '/q/y', modRevision: 3 },
+        ],
+      ],
+      [],
+    ],
+  );
+  expect(await record(store, new ManualClock(), 4)).toEqual(['put a@2', 'inSync@2', 'put b@4', 'inSync@4']);
+});
+
 test('what a watch lost in silence is found by the periodic list', async () => {
   const store = new ScriptedStore(
     [
@@ -138,6 +160,6 @@ test('an abort between two updates ends it at once, not at the next list', async
   const stop = new AbortController();
   const store = new ScriptedStore([{ kvs: [], revision: 1 }], [[]]);
   const options = { backoff: new Backoff(100, 100), reconcileMs: 60_000, distrustMs: 30_000, clock: new ManualClock() };
-  for await (const update of follow(store, '/p/', stop.signal, options)) if (update.type === 'inSync') stop.abort();
+  for await (const update of follow(store, PREFIX, stop.signal, options)) if (update.type === 'inSync') stop.abort();
   expect(stop.signal.aborted).toBe(true);
 });

@@ -125,6 +125,11 @@ async function* watchPhase(
   for await (const batch of store.watch(prefix, startRevision, phase.signal)) {
     let unreliable = false;
     for (const event of batch.events) {
+      // of another watch: here the next list would not have it, and take it away from where it belongs
+      if (!(event.type === 'put' ? event.kv.key : event.key).startsWith(prefix)) {
+        unreliable = true;
+        continue;
+      }
       const { update, suspect } = picture.event(event);
       if (update) yield update;
       unreliable ||= suspect;
