@@ -90,8 +90,7 @@ async function printed({ config: file, socket, gateway: name, for: format, annou
     return await printedConfig(socket, { gateway: name, for: format, ...(announcer !== undefined && { announcer }) });
   const config = loadGatewayConfig(file);
   if (!config.ok) throw config.error;
-  const gateway = findGateway(config.value, name);
-  return peerConfig(config.value, gateway, announcer ?? gateway.source ?? config.value.bgp.routerId, format);
+  return peerConfig(config.value, findGateway(config.value, name), announcer, format);
 }
 
 async function run(file: string, flags: Flags): Promise<void> {

@@ -148,9 +148,8 @@ export class Announcer {
   printConfig(name: string, format: PeerFormat, address?: string): string {
     const gateway = findGateway(this.config, name);
     const { socket } = this.speaker.peers.get(gateway.address)?.session?.connection ?? {};
-    const own = address ?? socket?.local ?? gateway.source ?? this.config.bgp.routerId;
     const hops = [...this.announced()].map(([, announcement]) => announcement);
-    return nextHopRemarks(hops, format) + peerConfig(this.config, gateway, own, format);
+    return nextHopRemarks(hops, format) + peerConfig(this.config, gateway, address ?? socket?.local, format);
   }
 
   /** The speaker has no neighbours before it runs; those there will be are known. */

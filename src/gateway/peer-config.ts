@@ -51,18 +51,22 @@ export function nextHopRemarks(announced: Iterable<{ readonly nextHop: IpAddress
   return lines.map((line) => `${mark} ${line}\n`).join('');
 }
 
-/** `announcer` is the address the gateway sees. A password is never printed: a mark stands where it goes. */
+/**
+ * `announcer` is the address the gateway sees; its source, or router id, when nobody knows better. A password is never
+ * printed: a mark stands where it goes.
+ */
 export function peerConfig(
   config: GatewayConfig,
   gateway: NeighborConfig,
-  announcer: string,
+  announcer: string | undefined,
   format: PeerFormat,
 ): string {
   const as = gateway.remoteAs;
   const sides: Sides = {
     announcerAs: gateway.localAs,
     gatewayAs: typeof as === 'number' ? as : gateway.localAs,
-    ...{ announcer, gateway: gateway.address, port: gateway.port, password: gateway.password !== undefined },
+    announcer: announcer ?? gateway.source ?? config.bgp.routerId,
+    ...{ gateway: gateway.address, port: gateway.port, password: gateway.password !== undefined },
     within: config.announce.within,
   };
   return `${writers[format](sides).join('\n')}\n`;

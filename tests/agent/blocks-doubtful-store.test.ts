@@ -8,7 +8,7 @@ import { openDatastore } from '../../src/datastore/mod.ts';
 import type { WatchResponse } from '../../src/datastore/wire/messages.ts';
 import { NetworkNamespace } from '../../src/sys/mod.ts';
 import { claim, giveUp, poolOf, putResource } from '../support/calico.ts';
-import { ApiProxy } from '../support/faulty-proxy.ts';
+import { ApiProxy, disorder } from '../support/faulty-proxy.ts';
 import { until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 import { Traffic } from '../support/traffic.ts';
@@ -88,13 +88,7 @@ describe.skipIf(!here)('a datastore one cannot trust', () => {
       using stream = await streaming();
       let seed = 11;
       const below = (n: number) => (seed = (seed * 48_271) % 2_147_483_647) % n;
-      const old: WatchResponse[] = [];
-      proxy.faults.watch = (response) => {
-        if (response.events.length === 0) return [response];
-        old.push(response);
-        const past = old[below(old.length)]!;
-        return [[], [response, response], [response, past], [past, response], [response]][below(5)]!;
-      };
+      proxy.faults.watch = disorder(below);
       const others = (n: number) => ({ kind: 'Node', metadata: { name: `m${n}` } });
       for (let i = 0; i < 90; i++) {
         const n = below(8);

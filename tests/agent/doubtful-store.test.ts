@@ -8,11 +8,10 @@ import { Agent, parseConfig } from '../../src/agent/mod.ts';
 import { silentLogger } from '../../src/base/mod.ts';
 import { openDatastore } from '../../src/datastore/mod.ts';
 import type { Datastore } from '../../src/datastore/mod.ts';
-import type { WatchResponse } from '../../src/datastore/wire/messages.ts';
 import { NetworkNamespace } from '../../src/sys/mod.ts';
 import { startGodwitStore } from '../support/datastores.ts';
 import type { RunningStore } from '../support/datastores.ts';
-import { ApiProxy, TcpProxy } from '../support/faulty-proxy.ts';
+import { ApiProxy, disorder, TcpProxy } from '../support/faulty-proxy.ts';
 import { TestNamespaces, until } from '../support/netns.ts';
 import { have } from '../support/peers.ts';
 import { PREFIX } from './cluster.ts';
@@ -118,13 +117,7 @@ describe.skipIf(!here)('a store one cannot trust', () => {
     await withAgent(proxy.url, async () => {
       let seed = 7;
       const below = (n: number) => (seed = (seed * 48_271) % 2_147_483_647) % n;
-      const old: WatchResponse[] = [];
-      proxy.faults.watch = (response) => {
-        if (response.events.length === 0) return [response];
-        old.push(response);
-        const past = old[below(old.length)]!;
-        return [[], [response, response], [response, past], [response]][below(4)]!;
-      };
+      proxy.faults.watch = disorder(below);
       for (let i = 0; i < 150; i++) {
         const n = 210 + below(10);
         await (below(3) === 0 ? writer.delete(key(n)) : put(n, 100 + below(50)));

@@ -95,6 +95,20 @@ export interface Faults {
   watch?: (response: WatchResponse) => WatchResponse[];
 }
 
+/**
+ * A watch that loses responses, repeats them, and tells old ones again, before or after; `below` gives a number from 0 to
+ * below its argument. Old ones may be another watch's.
+ */
+export function disorder(below: (n: number) => number): NonNullable<Faults['watch']> {
+  const old: WatchResponse[] = [];
+  return (response) => {
+    if (response.events.length === 0) return [response];
+    old.push(response);
+    const past = old[below(old.length)]!;
+    return [[], [response, response], [response, past], [past, response], [response]][below(5)]!;
+  };
+}
+
 /** What is decoded can be sent as it is. */
 interface PassedMethod<In, Out> {
   readonly path: string;
